@@ -1,0 +1,419 @@
+//! Buffers from a pool, and the queues of bytes that connections make of them.
+//!
+//! In:    bytes, copied once from a frame
+//! Out:   bytes, copied once into a frame; or whole buffers, moved from queue to queue without a copy
+//! Owns:  the memory of all buffers of one worker
+//! Never: knows a connection; gives a buffer to an empty queue
+
+use std::fmt;
+
+/// Bytes of one buffer. Two full segments of an Ethernet MTU fit, and a jumbo frame takes three: small
+/// enough that a 64-byte request does not hold much, large enough that a bulk queue has few links.
+pub const BUFFER_SIZE: usize = 4096;
+
+/// Buffers that the pool allocates at a time.
+const BLOCK: usize = 64;
+
+/// Queues copy rather than link when a buffer holds less than this, so that many small writes do not
+/// pin a buffer each.
+const LINK_MIN: usize = BUFFER_SIZE / 4;
+
+/// An index into the pool.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct BufferId(u32);
+
+const NONE: BufferId = BufferId(u32::MAX);
+
+/// What the pool knows of one buffer.
+#[derive(Clone, Copy, Debug)]
+struct Meta {
+    /// The next buffer of the queue or of the free list.
+    next: BufferId,
+    /// First byte in use.
+    start: u16,
+    /// One past the last byte in use.
+    end: u16,
+}
+
+impl Meta {
+    fn len(&self) -> usize {
+        usize::from(self.end - self.start)
+    }
+
+    fn room(&self) -> usize {
+        BUFFER_SIZE - usize::from(self.end)
+    }
+}
+
+/// The buffers of one worker: allocated in blocks up to a limit, handed out last in, first out.
+pub struct BufferPool {
+    blocks: Vec<Box<[[u8; BUFFER_SIZE]]>>,
+    meta: Vec<Meta>,
+    free: BufferId,
+    used: usize,
+    limit: usize,
+    failures: u64,
+}
+
+/// The figures of a pool.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PoolStats {
+    /// Bytes of one element.
+    pub size: usize,
+    /// Elements that memory is held for.
+    pub allocated: usize,
+    /// Elements in use.
+    pub used: usize,
+    /// Elements that there may be.
+    pub limit: usize,
+    /// Requests that found none.
+    pub failures: u64,
+}
+
+impl BufferPool {
+    /// A pool of at most `limit` buffers, none allocated yet.
+    pub fn new(limit: usize) -> Self {
+        BufferPool { blocks: Vec::new(), meta: Vec::new(), free: NONE, used: 0, limit, failures: 0 }
+    }
+
+    /// The figures.
+    pub fn stats(&self) -> PoolStats {
+        PoolStats {
+            size: BUFFER_SIZE,
+            allocated: self.meta.len(),
+            used: self.used,
+            limit: self.limit,
+            failures: self.failures,
+        }
+    }
+
+    /// Buffers that can still be had.
+    pub fn available(&self) -> usize {
+        self.limit - self.used
+    }
+
+    fn take(&mut self) -> Option<BufferId> {
+        if self.free == NONE && !self.grow() {
+            self.failures += 1;
+            return None;
+        }
+        let id = self.free;
+        let meta = &mut self.meta[id.0 as usize];
+        self.free = meta.next;
+        *meta = Meta { next: NONE, start: 0, end: 0 };
+        self.used += 1;
+        Some(id)
+    }
+
+    fn give(&mut self, id: BufferId) {
+        self.meta[id.0 as usize].next = self.free;
+        self.free = id;
+        self.used -= 1;
+    }
+
+    fn grow(&mut self) -> bool {
+        let first = self.meta.len();
+        let count = BLOCK.min(self.limit - first);
+        if count == 0 {
+            return false;
+        }
+        // Whole blocks only, so that an index divides into block and place; the last one may be short.
+        self.blocks.push(vec![[0; BUFFER_SIZE]; count].into_boxed_slice());
+        self.meta.resize(first + count, Meta { next: NONE, start: 0, end: 0 });
+        for index in (first..first + count).rev() {
+            self.meta[index].next = self.free;
+            self.free = BufferId(index as u32);
+        }
+        true
+    }
+
+    fn bytes(&self, id: BufferId) -> &[u8; BUFFER_SIZE] {
+        let index = id.0 as usize;
+        &self.blocks[index / BLOCK][index % BLOCK]
+    }
+
+    fn bytes_mut(&mut self, id: BufferId) -> &mut [u8; BUFFER_SIZE] {
+        let index = id.0 as usize;
+        &mut self.blocks[index / BLOCK][index % BLOCK]
+    }
+}
+
+/// A place in a [`Queue`], kept by a reader that goes forward (the next byte to send).
+///
+/// Valid until bytes before it are consumed beyond it or the queue is emptied; [`Queue::seek`] finds it anew.
+#[derive(Clone, Copy, Debug)]
+pub struct Cursor {
+    buffer: BufferId,
+    /// Bytes of the queue before the first byte in use of `buffer`.
+    base: u32,
+}
+
+/// A queue of bytes in linked buffers of a pool.
+///
+/// Invariants: it holds buffers only while it holds bytes; every buffer of it holds at least one byte;
+/// `len` is the sum over its buffers. A queue must be emptied before it is dropped.
+pub struct Queue {
+    head: BufferId,
+    tail: BufferId,
+    len: u32,
+}
+
+impl Default for Queue {
+    fn default() -> Self {
+        Queue { head: NONE, tail: NONE, len: 0 }
+    }
+}
+
+impl fmt::Debug for Queue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Queue({} bytes)", self.len)
+    }
+}
+
+impl Queue {
+    /// Bytes held.
+    pub fn len(&self) -> usize {
+        self.len as usize
+    }
+
+    /// Whether no byte is held (and so no buffer).
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Appends as much of `bytes` as the pool has room for; returns how much.
+    pub fn append(&mut self, pool: &mut BufferPool, mut bytes: &[u8]) -> usize {
+        let mut appended = 0;
+        while !bytes.is_empty() {
+            if self.tail == NONE || pool.meta[self.tail.0 as usize].room() == 0 {
+                let Some(id) = pool.take() else { break };
+                self.link(pool, id);
+            }
+            let id = self.tail;
+            let meta = &mut pool.meta[id.0 as usize];
+            let at = usize::from(meta.end);
+            let count = bytes.len().min(meta.room());
+            meta.end += count as u16;
+            pool.bytes_mut(id)[at..at + count].copy_from_slice(&bytes[..count]);
+            bytes = &bytes[count..];
+            appended += count;
+        }
+        self.len += appended as u32;
+        appended
+    }
+
+    /// Links a buffer at the end. Its bytes are not added to `len`.
+    fn link(&mut self, pool: &mut BufferPool, id: BufferId) {
+        if self.tail == NONE {
+            self.head = id;
+        } else {
+            pool.meta[self.tail.0 as usize].next = id;
+        }
+        self.tail = id;
+    }
+
+    /// Copies bytes from `offset` on into `out`; returns how many there were.
+    pub fn copy_out(&self, pool: &BufferPool, offset: usize, out: &mut [u8]) -> usize {
+        let cursor = self.start();
+        self.copy_from(pool, cursor, offset, out)
+    }
+
+    /// The place of the first byte.
+    pub fn start(&self) -> Cursor {
+        Cursor { buffer: self.head, base: 0 }
+    }
+
+    /// The place of `offset`, sought from `hint` when it is not behind it.
+    pub fn seek(&self, pool: &BufferPool, hint: Cursor, offset: usize) -> Cursor {
+        let mut cursor = if hint.buffer != NONE && hint.base as usize <= offset {
+            hint
+        } else {
+            self.start()
+        };
+        while cursor.buffer != NONE {
+            let meta = &pool.meta[cursor.buffer.0 as usize];
+            if offset < cursor.base as usize + meta.len() || meta.next == NONE {
+                break;
+            }
+            cursor = Cursor { buffer: meta.next, base: cursor.base + meta.len() as u32 };
+        }
+        cursor
+    }
+
+    /// As [`Queue::copy_out`], sought from `cursor`.
+    pub fn copy_from(
+        &self,
+        pool: &BufferPool,
+        cursor: Cursor,
+        offset: usize,
+        out: &mut [u8],
+    ) -> usize {
+        let place = self.seek(pool, cursor, offset);
+        let mut id = place.buffer;
+        let mut skip = offset - place.base as usize;
+        let mut copied = 0;
+        while id != NONE && copied < out.len() {
+            let meta = &pool.meta[id.0 as usize];
+            let held = &pool.bytes(id)[usize::from(meta.start)..usize::from(meta.end)];
+            let held = &held[skip.min(held.len())..];
+            let count = held.len().min(out.len() - copied);
+            out[copied..copied + count].copy_from_slice(&held[..count]);
+            copied += count;
+            skip = 0;
+            id = meta.next;
+        }
+        copied
+    }
+
+    /// Drops the first `count` bytes; buffers that become empty go back to the pool.
+    pub fn consume(&mut self, pool: &mut BufferPool, count: usize) {
+        assert!(count <= self.len(), "consume {count} of {self:?}");
+        self.len -= count as u32;
+        let mut left = count;
+        while left > 0 {
+            let id = self.head;
+            let meta = &mut pool.meta[id.0 as usize];
+            let held = meta.len();
+            if left < held {
+                meta.start += left as u16;
+                return;
+            }
+            left -= held;
+            self.head = meta.next;
+            pool.give(id);
+        }
+        if self.head == NONE {
+            self.tail = NONE;
+        }
+    }
+
+    /// Drops all bytes.
+    pub fn clear(&mut self, pool: &mut BufferPool) {
+        self.consume(pool, self.len());
+    }
+
+    /// Takes bytes from the front into `out`; returns how many.
+    pub fn read(&mut self, pool: &mut BufferPool, out: &mut [u8]) -> usize {
+        let count = self.copy_out(pool, 0, out);
+        self.consume(pool, count);
+        count
+    }
+
+    /// Moves up to `max` bytes from the front of `self` to the end of `to`: whole buffers by linking,
+    /// small or partial ones by copying. Returns how many bytes moved; fewer when the pool runs out.
+    pub fn move_to(&mut self, pool: &mut BufferPool, to: &mut Queue, max: usize) -> usize {
+        let mut moved = 0;
+        while moved < max && self.head != NONE {
+            let id = self.head;
+            let meta = pool.meta[id.0 as usize];
+            let held = meta.len();
+            let tail_room = if to.tail == NONE { 0 } else { pool.meta[to.tail.0 as usize].room() };
+            let small = held < LINK_MIN && held <= tail_room;
+            if held <= max - moved && !small {
+                self.unlink_head(pool);
+                pool.meta[id.0 as usize].next = NONE;
+                to.link(pool, id);
+                to.len += held as u32;
+                self.len -= held as u32;
+                moved += held;
+                continue;
+            }
+            let count = held.min(max - moved);
+            let mut bytes = [0; BUFFER_SIZE];
+            let start = usize::from(meta.start);
+            bytes[..count].copy_from_slice(&pool.bytes(id)[start..start + count]);
+            let copied = to.append(pool, &bytes[..count]);
+            self.consume(pool, copied);
+            moved += copied;
+            if copied < count {
+                break;
+            }
+        }
+        moved
+    }
+
+    fn unlink_head(&mut self, pool: &BufferPool) {
+        self.head = pool.meta[self.head.0 as usize].next;
+        if self.head == NONE {
+            self.tail = NONE;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pattern(len: usize, from: usize) -> Vec<u8> {
+        (from..from + len).map(|i| (i * 7 % 251) as u8).collect()
+    }
+
+    #[test]
+    fn holds_buffers_only_while_it_holds_bytes() {
+        let mut pool = BufferPool::new(100);
+        let mut queue = Queue::default();
+        assert_eq!(queue.append(&mut pool, &pattern(10_000, 0)), 10_000);
+        assert_eq!(pool.stats().used, 3);
+        let mut out = vec![0; 10_000];
+        assert_eq!(queue.read(&mut pool, &mut out), 10_000);
+        assert_eq!(out, pattern(10_000, 0));
+        assert_eq!(pool.stats().used, 0);
+    }
+
+    #[test]
+    fn refuses_beyond_its_limit_and_recovers() {
+        let mut pool = BufferPool::new(2);
+        let mut queue = Queue::default();
+        assert_eq!(queue.append(&mut pool, &pattern(10_000, 0)), 2 * BUFFER_SIZE);
+        assert_eq!(pool.stats().failures, 1);
+        queue.consume(&mut pool, BUFFER_SIZE);
+        assert_eq!(queue.append(&mut pool, &[1, 2, 3]), 3);
+        queue.clear(&mut pool);
+        assert_eq!(pool.available(), 2);
+    }
+
+    #[test]
+    fn moves_whole_buffers_without_copying_and_keeps_order() {
+        let mut pool = BufferPool::new(100);
+        let (mut from, mut to) = (Queue::default(), Queue::default());
+        to.append(&mut pool, &pattern(100, 0));
+        from.append(&mut pool, &pattern(20_000, 100));
+        let used = pool.stats().used;
+        assert_eq!(from.move_to(&mut pool, &mut to, 12_345), 12_345);
+        assert!(pool.stats().used <= used + 1, "linking allocates nothing but for the partial end");
+        assert_eq!(from.move_to(&mut pool, &mut to, usize::MAX), 20_000 - 12_345);
+        assert!(from.is_empty());
+        let mut out = vec![0; 30_000];
+        assert_eq!(to.copy_out(&pool, 0, &mut out), 20_100);
+        assert_eq!(out[..20_100], pattern(20_100, 0));
+        to.clear(&mut pool);
+        assert_eq!(pool.stats().used, 0);
+    }
+
+    #[test]
+    fn small_writes_share_a_buffer_after_a_move() {
+        let mut pool = BufferPool::new(100);
+        let (mut from, mut to) = (Queue::default(), Queue::default());
+        for i in 0..40 {
+            from.append(&mut pool, &pattern(100, i * 100));
+            from.move_to(&mut pool, &mut to, 100);
+        }
+        assert_eq!(pool.stats().used, 1);
+        to.clear(&mut pool);
+    }
+
+    #[test]
+    fn a_cursor_finds_offsets_going_forward_and_back() {
+        let mut pool = BufferPool::new(100);
+        let mut queue = Queue::default();
+        queue.append(&mut pool, &pattern(50_000, 0));
+        let mut cursor = queue.start();
+        for offset in [0, 1000, 4095, 4096, 20_000, 49_999, 300] {
+            cursor = queue.seek(&pool, cursor, offset);
+            let mut out = [0; 1];
+            assert_eq!(queue.copy_from(&pool, cursor, offset, &mut out), 1);
+            assert_eq!(out[0], pattern(1, offset)[0], "offset {offset}");
+        }
+        queue.clear(&mut pool);
+    }
+}
