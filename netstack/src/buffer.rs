@@ -92,6 +92,12 @@ impl BufferPool {
         self.limit - self.used
     }
 
+    /// Whether only what receiving needs is left: who sends waits, so that two peers whose buffers are
+    /// full of what they send can still read what frees them.
+    pub fn is_scarce(&self) -> bool {
+        self.available() <= self.limit / 8
+    }
+
     fn take(&mut self) -> Option<BufferId> {
         if self.free == NONE && !self.grow() {
             self.failures += 1;
@@ -140,12 +146,22 @@ impl BufferPool {
 
 /// A place in a [`Queue`], kept by a reader that goes forward (the next byte to send).
 ///
-/// Valid until bytes before it are consumed beyond it or the queue is emptied; [`Queue::seek`] finds it anew.
+/// Bytes consumed from the front move it: [`Cursor::consumed`]. Bytes appended do not.
 #[derive(Clone, Copy, Debug)]
 pub struct Cursor {
     buffer: BufferId,
     /// Bytes of the queue before the first byte in use of `buffer`.
     base: u32,
+}
+
+impl Cursor {
+    /// The same place after `count` bytes were consumed from the front of `queue`.
+    pub fn consumed(self, queue: &Queue, count: u32) -> Cursor {
+        match self.base.checked_sub(count) {
+            Some(base) => Cursor { base, ..self },
+            None => queue.start(),
+        }
+    }
 }
 
 /// A queue of bytes in linked buffers of a pool.
@@ -181,6 +197,22 @@ impl Queue {
         self.len == 0
     }
 
+    /// Buffers held: counted by walking them, for assertions.
+    pub fn buffers(&self, pool: &BufferPool) -> usize {
+        let mut count = 0;
+        let mut len = 0;
+        let mut id = self.head;
+        while id != NONE {
+            let meta = &pool.meta[id.0 as usize];
+            assert!(meta.len() > 0, "an empty buffer in {self:?}");
+            len += meta.len();
+            count += 1;
+            id = meta.next;
+        }
+        assert_eq!(len, self.len());
+        count
+    }
+
     /// Appends as much of `bytes` as the pool has room for; returns how much.
     pub fn append(&mut self, pool: &mut BufferPool, mut bytes: &[u8]) -> usize {
         let mut appended = 0;
@@ -199,6 +231,18 @@ impl Queue {
             appended += count;
         }
         self.len += appended as u32;
+        appended
+    }
+
+    /// As [`Queue::append`], but stops when buffers are scarce.
+    pub fn append_sparing(&mut self, pool: &mut BufferPool, bytes: &[u8]) -> usize {
+        let mut appended = 0;
+        for piece in bytes.chunks(BUFFER_SIZE) {
+            if pool.is_scarce() {
+                break;
+            }
+            appended += self.append(pool, piece);
+        }
         appended
     }
 

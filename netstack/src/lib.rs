@@ -7,7 +7,27 @@
 //! Read:  RFC 9293 (TCP); RFC 1122
 
 pub mod buffer;
+pub mod connection;
+pub mod counters;
 pub mod fib;
+pub mod flow;
+mod handshake;
+mod neighbor;
+mod packet;
+pub mod rss;
+mod segment;
 pub mod seq;
+mod stack;
 pub mod time;
+mod time_wait;
 pub mod wheel;
+
+pub use connection::{ConnectionError, State, Status, TcpConfig};
+pub use flow::{ConnId, Endpoint, FourTuple, Secret};
+pub use handshake::{Listen, ListenerId};
+pub use neighbor::Resolve;
+pub use stack::{
+    Arrival, ConnectError, Disposition, Event, ListenError, Stack, StackConfig, StackStats,
+    Transmit,
+};
+pub use time::Instant;

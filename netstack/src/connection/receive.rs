@@ -1,0 +1,458 @@
+//! Segments in.
+//!
+//! Read:  RFC 9293, section 3.10.7; RFC 5961; RFC 7323, section 5
+
+use std::time::Duration;
+
+use super::{Connection, ConnectionError, SendTimer, State, TcpConfig};
+use crate::buffer::BufferPool;
+use crate::segment::Segment;
+use crate::seq::SeqNumber;
+use crate::time::Instant;
+
+/// Acknowledgments that a bare segment out of place may draw: one per this time (RFC 5961, section 7).
+const CHALLENGE_INTERVAL: Duration = Duration::from_millis(500);
+
+/// The least time over which the receive buffer is judged: on a local network the turns of both
+/// pollers, not the wire, make the round trip.
+const TUNING_INTERVAL_MIN: Duration = Duration::from_millis(10);
+
+/// What became of a segment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// It was taken.
+    Accepted,
+    /// It lies outside the window, or repeats what is known.
+    OutOfWindow,
+    /// Its timestamp is from the past (PAWS).
+    OldTimestamp,
+    /// It acknowledges what was never sent, or long ago.
+    BadAck,
+    /// A RST or SYN that must prove itself (RFC 5961).
+    Challenged,
+    /// It makes no sense in this state.
+    Unexpected,
+    /// No buffer is left for its bytes.
+    NoBuffer,
+    /// SYN-SENT: it answers an older attempt; the peer gets a RST with this sequence number.
+    Stale(SeqNumber),
+}
+
+impl Connection {
+    /// Takes a segment of this connection.
+    pub(crate) fn handle_segment(
+        &mut self,
+        segment: &Segment<'_>,
+        config: &TcpConfig,
+        now: Instant,
+        pool: &mut BufferPool,
+    ) -> Verdict {
+        match self.state {
+            State::Closed => Verdict::Unexpected,
+            State::SynSent => self.handle_in_syn_sent(segment, config, now, pool),
+            _ => self.handle_synchronized(segment, config, now, pool),
+        }
+    }
+
+    /// RFC 9293, section 3.10.7.3.
+    fn handle_in_syn_sent(
+        &mut self,
+        segment: &Segment<'_>,
+        config: &TcpConfig,
+        now: Instant,
+        pool: &mut BufferPool,
+    ) -> Verdict {
+        let flags = segment.flags;
+        let acceptable =
+            flags.ack && segment.ack.after(self.iss) && segment.ack.at_or_before(self.snd_nxt);
+        if flags.ack && !acceptable {
+            return if flags.rst { Verdict::BadAck } else { Verdict::Stale(segment.ack) };
+        }
+        if flags.rst {
+            if !acceptable {
+                return Verdict::Unexpected;
+            }
+            self.end(Some(ConnectionError::Refused), pool);
+            return Verdict::Accepted;
+        }
+        if !flags.syn {
+            return Verdict::Unexpected;
+        }
+        self.irs = segment.seq;
+        self.rcv_nxt = segment.seq + 1;
+        self.rcv_acked = self.rcv_nxt;
+        self.rcv_edge = self.rcv_nxt + self.rcv_buffer.min(65535);
+        self.negotiate(&segment.options);
+        if let Some((tsval, _)) = segment.options.timestamp {
+            self.ts_recent = tsval;
+        }
+        // The window of a SYN is never scaled.
+        self.snd_wnd = u32::from(segment.window);
+        self.max_snd_wnd = self.snd_wnd;
+        self.snd_wl1 = segment.seq;
+        self.snd_wl2 = segment.ack;
+        self.ack_now = true;
+        if !flags.ack {
+            // Simultaneous open: our SYN goes again, now with an acknowledgment.
+            self.state = State::SynReceived;
+            self.recovery.mark_all_lost();
+            return Verdict::Accepted;
+        }
+        self.handle_ack(segment, config, now, pool);
+        self.established();
+        Verdict::Accepted
+    }
+
+    fn established(&mut self) {
+        self.state = if self.fin_queued { State::FinWait1 } else { State::Established };
+        self.event_pending = true;
+    }
+
+    /// RFC 9293, section 3.10.7.4, in its order.
+    fn handle_synchronized(
+        &mut self,
+        segment: &Segment<'_>,
+        config: &TcpConfig,
+        now: Instant,
+        pool: &mut BufferPool,
+    ) -> Verdict {
+        // PAWS comes first (RFC 7323, section 5.3, R1); a RST is let through to the exact check below.
+        if self.is_old_timestamp(segment) && !segment.flags.rst {
+            self.answer_misplaced(segment, now);
+            return Verdict::OldTimestamp;
+        }
+        if !self.is_acceptable(segment) {
+            // A simultaneous open repeats its SYN: RFC 9293, section 3.10.7.4, first check, last note.
+            if !segment.flags.rst {
+                self.answer_misplaced(segment, now);
+            }
+            if self.state == State::TimeWait && segment.flags.fin {
+                self.close_deadline = Some(now + config.time_wait);
+            }
+            // Its acknowledgment may still be good: data that crossed with a lost ACK must not stall us.
+            if segment.flags.ack && !segment.flags.rst && !segment.flags.syn && self.ack_in_range(segment) {
+                self.handle_ack(segment, config, now, pool);
+                self.advance_on_fin_acked(config, now, pool);
+            }
+            return Verdict::OutOfWindow;
+        }
+        if segment.flags.rst {
+            return self.handle_rst(segment, now, pool);
+        }
+        if segment.flags.syn && self.state != State::SynReceived {
+            self.challenge(now);
+            return Verdict::Challenged;
+        }
+        if !segment.flags.ack {
+            return Verdict::Unexpected;
+        }
+        if self.state == State::SynReceived {
+            if !(segment.ack.after(self.snd_una) && segment.ack.at_or_before(self.snd_nxt)) {
+                return Verdict::Stale(segment.ack);
+            }
+            self.established();
+        }
+        if !self.ack_in_range(segment) {
+            self.challenge(now);
+            return Verdict::BadAck;
+        }
+        self.update_timestamp(segment);
+        self.handle_ack(segment, config, now, pool);
+        self.advance_on_fin_acked(config, now, pool);
+        if self.state == State::Closed {
+            return Verdict::Accepted;
+        }
+        let verdict = self.handle_payload(segment, now, config, pool);
+        self.handle_fin(config, now, pool);
+        verdict
+    }
+
+    fn is_old_timestamp(&self, segment: &Segment<'_>) -> bool {
+        self.negotiated.timestamps
+            && segment.options.timestamp.is_some_and(|(tsval, _)| {
+                SeqNumber(tsval).before(SeqNumber(self.ts_recent))
+            })
+    }
+
+    /// RFC 7323, section 4.3: only a segment that covers the last acknowledgment updates TS.Recent.
+    fn update_timestamp(&mut self, segment: &Segment<'_>) {
+        if let Some((tsval, _)) = segment.options.timestamp
+            && self.negotiated.timestamps
+            && segment.seq.at_or_before(self.rcv_acked)
+        {
+            self.ts_recent = tsval;
+        }
+    }
+
+    /// RFC 9293, section 3.4, table of four cases, against the window that was advertised.
+    fn is_acceptable(&self, segment: &Segment<'_>) -> bool {
+        let in_window = |seq: SeqNumber| {
+            self.rcv_nxt.at_or_before(seq) && seq.before(self.rcv_edge)
+        };
+        let window_closed = self.rcv_nxt == self.rcv_edge;
+        match (segment.is_empty(), window_closed) {
+            (true, true) => segment.seq == self.rcv_nxt,
+            // An acknowledgment at the right edge is what a peer sends that filled the window exactly.
+            (true, false) => in_window(segment.seq) || segment.seq == self.rcv_edge,
+            (false, true) => false,
+            (false, false) => {
+                in_window(segment.seq)
+                    || in_window(segment.end() - 1)
+                    || (segment.seq.before(self.rcv_nxt) && segment.end().after(self.rcv_edge))
+            }
+        }
+    }
+
+    /// RFC 5961, section 5.2: SND.UNA - MAX.SND.WND <= SEG.ACK <= SND.NXT.
+    fn ack_in_range(&self, segment: &Segment<'_>) -> bool {
+        let oldest = self.snd_una - self.max_snd_wnd.max(65535).min(1 << 30);
+        oldest.at_or_before(segment.ack) && segment.ack.at_or_before(self.snd_nxt)
+    }
+
+    /// RFC 5961, section 3.2: only the exact sequence number resets.
+    fn handle_rst(&mut self, segment: &Segment<'_>, now: Instant, pool: &mut BufferPool) -> Verdict {
+        if segment.seq != self.rcv_nxt {
+            self.challenge(now);
+            return Verdict::Challenged;
+        }
+        let error = match self.state {
+            State::SynReceived => Some(ConnectionError::Refused),
+            State::Closing | State::LastAck | State::TimeWait => None,
+            _ => Some(ConnectionError::Reset),
+        };
+        self.end(error, pool);
+        Verdict::Accepted
+    }
+
+    /// A segment that is not in the window draws an acknowledgment: at once when it carries something
+    /// (its sender lacks our acknowledgment), else seldom.
+    fn answer_misplaced(&mut self, segment: &Segment<'_>, now: Instant) {
+        if segment.is_empty() { self.challenge(now) } else { self.ack_now = true }
+    }
+
+    fn challenge(&mut self, now: Instant) {
+        if self.last_challenge.is_none_or(|at| now.since(at) >= CHALLENGE_INTERVAL) {
+            self.last_challenge = Some(now);
+            self.ack_now = true;
+        }
+    }
+
+    /// Fifth check: the acknowledgment and the window.
+    fn handle_ack(
+        &mut self,
+        segment: &Segment<'_>,
+        config: &TcpConfig,
+        now: Instant,
+        pool: &mut BufferPool,
+    ) {
+        let window = if segment.flags.syn {
+            u32::from(segment.window)
+        } else {
+            u32::from(segment.window) << self.negotiated.snd_scale
+        };
+        let advances = segment.ack.after(self.snd_una);
+        let same_window = window == self.snd_wnd;
+        if !segment.ack.before(self.snd_una) {
+            self.update_window(segment, window);
+        }
+        let is_duplicate = !advances && segment.is_empty() && same_window && segment.ack == self.snd_una;
+        self.acknowledge(segment, is_duplicate, now);
+        if advances {
+            self.timeouts = 0;
+            self.drop_acknowledged(pool);
+            self.wake_writer(config);
+        }
+        if let Some((_, SendTimer::Persist)) = self.send_timer {
+            // A peer that answers probes is alive, however long its window stays closed.
+            self.timeouts = 0;
+        } else if advances || self.recovery.is_empty() {
+            self.arm_send_timer(now);
+        }
+    }
+
+    fn update_window(&mut self, segment: &Segment<'_>, window: u32) {
+        let newer = self.snd_wl1.before(segment.seq)
+            || (self.snd_wl1 == segment.seq && self.snd_wl2.at_or_before(segment.ack));
+        if newer {
+            self.snd_wnd = window;
+            self.max_snd_wnd = self.max_snd_wnd.max(window);
+            self.snd_wl1 = segment.seq;
+            self.snd_wl2 = segment.ack;
+        }
+    }
+
+    /// Bytes before SND.UNA leave the send queue.
+    fn drop_acknowledged(&mut self, pool: &mut BufferPool) {
+        let end = self.tx_seq + self.tx.len() as u32;
+        let upto = self.snd_una.min(end);
+        if upto.after(self.tx_seq) {
+            let count = upto - self.tx_seq;
+            self.tx.consume(pool, count as usize);
+            self.tx_seq = upto;
+            self.tx_cursor = self.tx_cursor.consumed(&self.tx, count);
+        }
+    }
+
+    fn wake_writer(&mut self, config: &TcpConfig) {
+        // Half of the room, not every byte of it, is worth an event.
+        if self.write_blocked && self.room(config) >= self.tx.len().min(64 * 1024) {
+            self.write_blocked = false;
+            self.event_pending = true;
+        }
+    }
+
+    /// State changes that an acknowledgment of our FIN brings.
+    fn advance_on_fin_acked(&mut self, config: &TcpConfig, now: Instant, pool: &mut BufferPool) {
+        if !self.is_fin_acked() {
+            return;
+        }
+        match self.state {
+            State::FinWait1 => {
+                self.state = State::FinWait2;
+                if self.orphan {
+                    self.close_deadline = Some(now + config.fin_wait_2);
+                }
+            }
+            State::Closing => self.enter_time_wait(config, now),
+            State::LastAck => self.end(None, pool),
+            _ => {}
+        }
+    }
+
+    fn is_fin_acked(&self) -> bool {
+        self.fin_queued && self.snd_una == self.tx_seq + self.tx.len() as u32 + 1
+    }
+
+    fn enter_time_wait(&mut self, config: &TcpConfig, now: Instant) {
+        self.state = State::TimeWait;
+        self.send_timer = None;
+        self.close_deadline = Some(now + config.time_wait);
+    }
+
+    /// Seventh check: the bytes. What lies outside the window is cut off.
+    fn handle_payload(
+        &mut self,
+        segment: &Segment<'_>,
+        now: Instant,
+        config: &TcpConfig,
+        pool: &mut BufferPool,
+    ) -> Verdict {
+        let receiving =
+            matches!(self.state, State::Established | State::FinWait1 | State::FinWait2);
+        if !receiving {
+            return Verdict::Accepted;
+        }
+        let skip = if segment.seq.before(self.rcv_nxt) { self.rcv_nxt - segment.seq } else { 0 };
+        let seq = segment.seq + skip;
+        let room = self.rcv_edge - seq.min(self.rcv_edge);
+        let bytes = segment.payload.get(skip as usize..).unwrap_or(&[]);
+        let fits = bytes.len().min(room as usize);
+        if segment.flags.fin && fits == bytes.len() {
+            self.peer_fin.get_or_insert(segment.end() - 1);
+        }
+        if segment.payload.is_empty() {
+            return Verdict::Accepted;
+        }
+        if self.orphan {
+            // Nobody will read this: the peer must know (RFC 1122, section 4.2.2.13).
+            self.abort(pool);
+            return Verdict::Unexpected;
+        }
+        self.rcv_mss = self.rcv_mss.max(segment.payload.len().min(usize::from(u16::MAX)) as u16);
+        let bytes = &bytes[..fits];
+        if bytes.is_empty() {
+            self.ack_now = true;
+            return Verdict::Accepted;
+        }
+        let verdict = if seq == self.rcv_nxt {
+            self.receive_in_order(bytes, config, now, pool)
+        } else {
+            self.ack_now = true;
+            let reassembly = self.reassembly.get_or_insert_default();
+            let kept = reassembly.insert(pool, seq, bytes);
+            if kept { Verdict::Accepted } else { Verdict::NoBuffer }
+        };
+        if skip > 0 {
+            self.ack_now = true;
+        }
+        verdict
+    }
+
+    fn receive_in_order(
+        &mut self,
+        bytes: &[u8],
+        config: &TcpConfig,
+        now: Instant,
+        pool: &mut BufferPool,
+    ) -> Verdict {
+        let mut taken = self.rx.append(pool, bytes);
+        if taken < bytes.len()
+            && let Some(mut reassembly) = self.reassembly.take()
+        {
+            // What came too early must not keep out what is due; the peer still has it (RFC 2018, section 8).
+            reassembly.clear(pool);
+            taken += self.rx.append(pool, &bytes[taken..]);
+        }
+        self.rcv_nxt += taken as u32;
+        if let Some(mut reassembly) = self.reassembly.take() {
+            // A gap is filled, or partly: the peer's recovery waits for this acknowledgment.
+            self.ack_now = true;
+            self.rcv_nxt = reassembly.take(pool, self.rcv_nxt, &mut self.rx);
+            if !reassembly.is_empty() {
+                self.reassembly = Some(reassembly);
+            }
+        }
+        self.event_pending = true;
+        self.schedule_ack(config, now);
+        self.tune_receive_buffer(config, now);
+        if taken < bytes.len() { Verdict::NoBuffer } else { Verdict::Accepted }
+    }
+
+    /// At once for the first segments, for every second full one, else within the delay (RFC 5681, 4.2).
+    fn schedule_ack(&mut self, config: &TcpConfig, now: Instant) {
+        let unacked = self.rcv_nxt - self.rcv_acked;
+        if self.quick_acks > 0 {
+            self.quick_acks -= 1;
+            self.ack_now = true;
+        } else if unacked >= 2 * u32::from(self.rcv_mss) {
+            self.ack_now = true;
+        } else if self.ack_deadline.is_none() {
+            self.ack_deadline = Some(now + config.ack_delay);
+        }
+    }
+
+    /// Dynamic right-sizing: when the user took more than half a buffer within a round trip, the peer is
+    /// limited by our window, and it doubles.
+    fn tune_receive_buffer(&mut self, config: &TcpConfig, now: Instant) {
+        let round_trip = self.rtt.srtt().unwrap_or_default().max(TUNING_INTERVAL_MIN);
+        if now.since(self.drained_since) < round_trip {
+            return;
+        }
+        if self.drained > self.rcv_buffer / 2 {
+            self.rcv_buffer = (self.rcv_buffer * 2).min(config.receive_buffer_max);
+        }
+        self.drained = 0;
+        self.drained_since = now;
+    }
+
+    /// Eighth check: the FIN, once every byte before it is here.
+    fn handle_fin(&mut self, config: &TcpConfig, now: Instant, pool: &mut BufferPool) {
+        if self.peer_fin != Some(self.rcv_nxt) {
+            return;
+        }
+        self.rcv_nxt += 1;
+        self.rcv_edge = self.rcv_edge.max(self.rcv_nxt);
+        self.ack_now = true;
+        self.event_pending = true;
+        if let Some(mut reassembly) = self.reassembly.take() {
+            // Bytes beyond a FIN are nonsense.
+            reassembly.clear(pool);
+        }
+        match self.state {
+            State::SynReceived | State::Established => self.state = State::CloseWait,
+            State::FinWait1 => self.state = State::Closing,
+            State::FinWait2 => self.enter_time_wait(config, now),
+            _ => {}
+        }
+    }
+}

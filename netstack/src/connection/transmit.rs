@@ -1,0 +1,248 @@
+//! Segments out.
+//!
+//! Read:  RFC 9293, sections 3.8.6 (windows) and 3.10; RFC 1122, section 4.2.3.4
+
+use super::{Connection, SendTimer, State, WINDOW_SCALE};
+use crate::segment::{Flags, Header, Options};
+use crate::seq::SeqNumber;
+use crate::time::Instant;
+
+/// A segment to be sent: its header, and which bytes of the send queue follow it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Outgoing {
+    pub header: Header,
+    /// Offset of the first byte in the send queue.
+    pub offset: usize,
+    /// Bytes of payload.
+    pub len: usize,
+}
+
+impl Connection {
+    /// The next segment to be sent, counted as sent; `None` when there is nothing to say now.
+    /// `mss_own` is what we tell the peer in a SYN.
+    pub(crate) fn poll_segment(&mut self, mss_own: u16, now: Instant) -> Option<Outgoing> {
+        if self.state == State::Closed {
+            return self.take_rst();
+        }
+        self.restart_after_idle(now);
+        let outgoing = self
+            .next_syn(mss_own, now)
+            .or_else(|| self.next_retransmitted(now))
+            .or_else(|| self.next_new(now))
+            .or_else(|| self.next_probe(now))
+            .or_else(|| self.next_ack(now));
+        if outgoing.is_some() {
+            self.note_sent(now);
+        } else {
+            self.arm_persist(now);
+        }
+        outgoing
+    }
+
+    fn take_rst(&mut self) -> Option<Outgoing> {
+        if !std::mem::take(&mut self.rst_pending) {
+            return None;
+        }
+        let header = Header::bare(self.snd_nxt, self.rcv_nxt, Flags::RST_ACK);
+        Some(Outgoing { header, offset: 0, len: 0 })
+    }
+
+    /// RFC 5681, section 4.1.
+    fn restart_after_idle(&mut self, now: Instant) {
+        if self.recovery.is_empty() && now.since(self.last_sent) > self.rtt.rto() {
+            self.congestion.idled();
+        }
+    }
+
+    /// The SYN, first or again; in SYN-RECEIVED with an acknowledgment.
+    fn next_syn(&mut self, mss_own: u16, now: Instant) -> Option<Outgoing> {
+        let flags = match self.state {
+            State::SynSent => Flags::SYN,
+            State::SynReceived if self.snd_una == self.iss => Flags::SYN_ACK,
+            _ => return None,
+        };
+        if self.snd_nxt == self.iss {
+            self.snd_nxt = self.iss + 1;
+            self.recovery.push(self.iss, 1, false, now);
+            self.arm_send_timer(now);
+        } else {
+            self.next_retransmission(now)?;
+        }
+        let peer_spoke = flags.ack;
+        let options = Options {
+            mss: Some(mss_own),
+            window_scale: (!peer_spoke || self.negotiated.rcv_scale > 0).then_some(WINDOW_SCALE),
+            sack_permitted: !peer_spoke || self.negotiated.sack,
+            timestamp: (!peer_spoke || self.negotiated.timestamps)
+                .then_some((self.ts_value(now), self.ts_recent)),
+            ..Options::default()
+        };
+        let ack = if peer_spoke { self.rcv_nxt } else { SeqNumber(0) };
+        self.ack_now = false;
+        let window = self.rcv_buffer.min(65535) as u16;
+        let header = Header { seq: self.iss, ack, flags, window, options };
+        Some(Outgoing { header, offset: 0, len: 0 })
+    }
+
+    fn next_retransmitted(&mut self, now: Instant) -> Option<Outgoing> {
+        let sent = self.next_retransmission(now)?;
+        Some(self.data_segment(sent.seq, sent.len, sent.fin, now))
+    }
+
+    /// New bytes, as the windows allow, and the FIN after the last of them.
+    fn next_new(&mut self, now: Instant) -> Option<Outgoing> {
+        let (len, fin) = self.sendable(false)?;
+        Some(self.send_new(len, fin, now))
+    }
+
+    fn send_new(&mut self, len: u32, fin: bool, now: Instant) -> Outgoing {
+        let seq = self.snd_nxt;
+        let space = len + u32::from(fin);
+        self.snd_nxt += space;
+        let idle = self.recovery.is_empty();
+        self.recovery.push(seq, space, fin, now);
+        if idle || matches!(self.send_timer, None | Some((_, SendTimer::Persist | SendTimer::TailProbe))) {
+            self.arm_send_timer(now);
+        }
+        // An answer within the delay: the peer's requests are acknowledged by our responses.
+        if len > 0 {
+            self.quick_acks = 0;
+        }
+        self.data_segment(seq, space, fin, now)
+    }
+
+    /// How much new can be sent: bytes, and whether the FIN goes with them.
+    /// `probing`: the windows do not count but for the peer's.
+    fn sendable(&mut self, probing: bool) -> Option<(u32, bool)> {
+        let open = matches!(
+            self.state,
+            State::Established | State::CloseWait | State::FinWait1 | State::Closing | State::LastAck
+        );
+        let end = self.tx_seq + self.tx.len() as u32;
+        if !open || self.snd_nxt.after(end) {
+            return None;
+        }
+        let unsent = end - self.snd_nxt;
+        if unsent == 0 {
+            return self.fin_queued.then_some((0, true));
+        }
+        let edge = self.snd_una + self.snd_wnd;
+        let window = if edge.after(self.snd_nxt) { edge - self.snd_nxt } else { 0 };
+        let full = u32::from(self.payload_max());
+        let wanted = unsent.min(full);
+        let len = wanted.min(window);
+        // Silly window avoidance, RFC 9293, section 3.8.6.2.1: a full segment, all there is, or half of
+        // the largest window; what is left over waits for the persist timer.
+        if len < wanted && len < self.max_snd_wnd / 2 && !probing {
+            return None;
+        }
+        if len == 0 {
+            return None;
+        }
+        if self.congestion_room() < len && !probing {
+            self.cwnd_limited = true;
+            return None;
+        }
+        Some((len, self.fin_queued && len == unsent))
+    }
+
+    /// A segment of the send queue.
+    fn data_segment(&mut self, seq: SeqNumber, space: u32, fin: bool, now: Instant) -> Outgoing {
+        let len = space - u32::from(fin);
+        let offset = if len > 0 { seq - self.tx_seq } else { 0 };
+        let last = offset as usize + len as usize == self.tx.len();
+        let flags = Flags { fin, psh: len > 0 && last, ..Flags::ACK };
+        let room = usize::from(self.mss) - len as usize;
+        let header = self.header(seq, flags, room, now);
+        Outgoing { header, offset: offset as usize, len: len as usize }
+    }
+
+    /// A probe that a timer asked for.
+    fn next_probe(&mut self, now: Instant) -> Option<Outgoing> {
+        match self.probe.take()? {
+            SendTimer::TailProbe => {
+                if let Some((len, fin)) = self.sendable(true) {
+                    return Some(self.send_new(len, fin, now));
+                }
+                let sent = self.probe_tail(now)?;
+                Some(self.data_segment(sent.seq, sent.len, sent.fin, now))
+            }
+            _ => {
+                if let Some((len, fin)) = self.sendable(true) {
+                    return Some(self.send_new(len, fin, now));
+                }
+                // An old sequence number makes the peer answer with its window, and takes no space.
+                let header = self.header(self.snd_una - 1, Flags::ACK, 40, now);
+                Some(Outgoing { header, offset: 0, len: 0 })
+            }
+        }
+    }
+
+    fn next_ack(&mut self, now: Instant) -> Option<Outgoing> {
+        if !self.ack_now {
+            return None;
+        }
+        let header = self.header(self.snd_nxt, Flags::ACK, 40, now);
+        Some(Outgoing { header, offset: 0, len: 0 })
+    }
+
+    /// A header with acknowledgment and window; `room` bytes may be options.
+    fn header(&mut self, seq: SeqNumber, flags: Flags, room: usize, now: Instant) -> Header {
+        let mut options = Options::default();
+        if self.negotiated.timestamps {
+            options.timestamp = Some((self.ts_value(now), self.ts_recent));
+        }
+        if let Some(reassembly) = &self.reassembly
+            && self.negotiated.sack
+        {
+            let blocks = reassembly.sack_blocks();
+            let with_blocks = Options { sack: blocks, ..options };
+            if with_blocks.len() <= room {
+                options = with_blocks;
+            }
+        }
+        Header { seq, ack: self.rcv_nxt, flags, window: self.advertise(), options }
+    }
+
+    /// The window to offer; moves the right edge, never to the left (RFC 9293, section 3.8.6).
+    fn advertise(&mut self) -> u16 {
+        let scale = self.negotiated.rcv_scale;
+        let held = self.rx.len() as u32;
+        let possible = self.rcv_nxt + self.rcv_buffer.saturating_sub(held);
+        let gain = if possible.after(self.rcv_edge) { possible - self.rcv_edge } else { 0 };
+        // RFC 9293, section 3.8.6.2.2: the edge moves by a segment or by half of the buffer.
+        if gain >= u32::from(self.rcv_mss).min(self.rcv_buffer / 2) {
+            self.rcv_edge = possible;
+        }
+        let window = (self.rcv_edge - self.rcv_nxt) >> scale;
+        let window = window.min(65535);
+        // What is offered is what the field can say: the edge never lies beyond it.
+        self.rcv_edge = self.rcv_edge.min(self.rcv_nxt + ((window + 1) << scale) - 1);
+        window as u16
+    }
+
+    /// Payload bytes of a full segment.
+    pub(super) fn payload_max(&self) -> u16 {
+        let timestamps = if self.negotiated.timestamps { 12 } else { 0 };
+        self.mss - timestamps
+    }
+
+    /// Every segment carries the acknowledgment.
+    fn note_sent(&mut self, now: Instant) {
+        self.last_sent = now;
+        if !matches!(self.state, State::SynSent | State::SynReceived) {
+            self.ack_now = false;
+            self.ack_deadline = None;
+            self.rcv_acked = self.rcv_nxt;
+        }
+    }
+
+    /// Something waits, nothing is in flight, and the window is closed: only a timer can go on.
+    fn arm_persist(&mut self, now: Instant) {
+        let waiting = (self.tx_seq + self.tx.len() as u32).after(self.snd_nxt);
+        let open = !matches!(self.state, State::SynSent | State::SynReceived | State::Closed);
+        if open && waiting && self.recovery.is_empty() && self.send_timer.is_none() {
+            self.send_timer = Some((now + self.rtt.rto(), SendTimer::Persist));
+        }
+    }
+}

@@ -1,0 +1,248 @@
+//! One TCP segment, parsed or to be sent.
+//!
+//! In:    bytes of a TCP header and its payload, via `smoltcp::wire`
+//! Out:   `Segment`; or bytes, from a `Header`
+//! Never: knows a connection
+//! Read:  RFC 9293, section 3.1; RFC 7323; RFC 2018
+
+use smoltcp::wire::{TcpOption, TcpPacket, TcpSeqNumber};
+
+use crate::seq::SeqNumber;
+
+/// Length of a TCP header without options, bytes.
+pub(crate) const TCP_HEADER_LEN: usize = 20;
+
+/// Control bits that the stack acts upon.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Flags {
+    /// No more data from the sender.
+    pub fin: bool,
+    /// Synchronise sequence numbers.
+    pub syn: bool,
+    /// Reset the connection.
+    pub rst: bool,
+    /// Push.
+    pub psh: bool,
+    /// The acknowledgment field counts.
+    pub ack: bool,
+}
+
+impl Flags {
+    /// ACK alone.
+    pub const ACK: Flags = Flags { fin: false, syn: false, rst: false, psh: false, ack: true };
+    /// SYN alone.
+    pub const SYN: Flags = Flags { fin: false, syn: true, rst: false, psh: false, ack: false };
+    /// SYN and ACK.
+    pub const SYN_ACK: Flags = Flags { fin: false, syn: true, rst: false, psh: false, ack: true };
+    /// RST alone.
+    pub const RST: Flags = Flags { fin: false, syn: false, rst: true, psh: false, ack: false };
+    /// RST and ACK.
+    pub const RST_ACK: Flags = Flags { fin: false, syn: false, rst: true, psh: false, ack: true };
+}
+
+/// SACK blocks that a header has room for beside timestamps.
+pub(crate) const SACK_BLOCKS_MAX: usize = 3;
+
+/// Left and right edges of blocks that were received beyond the cumulative acknowledgment.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SackBlocks {
+    blocks: [(SeqNumber, SeqNumber); SACK_BLOCKS_MAX],
+    count: usize,
+}
+
+impl SackBlocks {
+    /// Adds a block, unless all places are taken.
+    pub fn push(&mut self, left: SeqNumber, right: SeqNumber) {
+        if self.count < SACK_BLOCKS_MAX {
+            self.blocks[self.count] = (left, right);
+            self.count += 1;
+        }
+    }
+
+    /// The blocks.
+    pub fn as_slice(&self) -> &[(SeqNumber, SeqNumber)] {
+        &self.blocks[..self.count]
+    }
+}
+
+/// The options that the stack reads and writes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Options {
+    /// Maximum segment size, only with SYN.
+    pub mss: Option<u16>,
+    /// Window scale, only with SYN.
+    pub window_scale: Option<u8>,
+    /// SACK permitted, only with SYN.
+    pub sack_permitted: bool,
+    /// TSval and TSecr.
+    pub timestamp: Option<(u32, u32)>,
+    /// SACK blocks.
+    pub sack: SackBlocks,
+}
+
+impl Options {
+    /// Bytes that they take, padded to a multiple of four.
+    pub(crate) fn len(&self) -> usize {
+        let mut len = 0;
+        if self.mss.is_some() {
+            len += 4;
+        }
+        if self.window_scale.is_some() {
+            len += 3;
+        }
+        if self.sack_permitted {
+            len += 2;
+        }
+        if self.timestamp.is_some() {
+            len += 10;
+        }
+        if self.sack.count > 0 {
+            len += 2 + 8 * self.sack.count;
+        }
+        len.div_ceil(4) * 4
+    }
+
+    fn parse(mut bytes: &[u8]) -> Options {
+        let mut options = Options::default();
+        while !bytes.is_empty() {
+            // A malformed option ends the list: what was understood before it counts (RFC 9293, 3.1).
+            let Ok((rest, option)) = TcpOption::parse(bytes) else { break };
+            match option {
+                TcpOption::EndOfList => break,
+                TcpOption::MaxSegmentSize(mss) => options.mss = Some(mss),
+                // RFC 7323, section 2.3: larger shifts count as 14.
+                TcpOption::WindowScale(shift) => options.window_scale = Some(shift.min(14)),
+                TcpOption::SackPermitted => options.sack_permitted = true,
+                TcpOption::SackRange(ranges) => {
+                    for (left, right) in ranges.into_iter().flatten() {
+                        options.sack.push(SeqNumber(left), SeqNumber(right));
+                    }
+                }
+                TcpOption::TimeStamp { tsval, tsecr } => options.timestamp = Some((tsval, tsecr)),
+                TcpOption::NoOperation | TcpOption::Unknown { .. } => {}
+            }
+            bytes = rest;
+        }
+        options
+    }
+
+    fn emit(&self, mut bytes: &mut [u8]) {
+        if let Some(mss) = self.mss {
+            bytes = TcpOption::MaxSegmentSize(mss).emit(bytes);
+        }
+        if let Some(shift) = self.window_scale {
+            bytes = TcpOption::WindowScale(shift).emit(bytes);
+        }
+        if self.sack_permitted {
+            bytes = TcpOption::SackPermitted.emit(bytes);
+        }
+        if let Some((tsval, tsecr)) = self.timestamp {
+            bytes = TcpOption::TimeStamp { tsval, tsecr }.emit(bytes);
+        }
+        if self.sack.count > 0 {
+            let mut ranges = [None; SACK_BLOCKS_MAX];
+            for (range, (left, right)) in ranges.iter_mut().zip(self.sack.as_slice()) {
+                *range = Some((left.0, right.0));
+            }
+            bytes = TcpOption::SackRange(ranges).emit(bytes);
+        }
+        while !bytes.is_empty() {
+            bytes = TcpOption::NoOperation.emit(bytes);
+        }
+    }
+}
+
+/// A segment as it came.
+#[derive(Clone, Copy, Debug)]
+pub struct Segment<'a> {
+    /// SEG.SEQ
+    pub seq: SeqNumber,
+    /// SEG.ACK; counts when the flag says so.
+    pub ack: SeqNumber,
+    /// Control bits.
+    pub flags: Flags,
+    /// SEG.WND as on the wire, not scaled.
+    pub window: u16,
+    /// The options.
+    pub options: Options,
+    /// SEG.DATA
+    pub payload: &'a [u8],
+}
+
+impl<'a> Segment<'a> {
+    /// Reads a packet whose lengths were checked.
+    pub(crate) fn parse(packet: &TcpPacket<&'a [u8]>) -> Segment<'a> {
+        Segment {
+            seq: SeqNumber(packet.seq_number().0 as u32),
+            ack: SeqNumber(packet.ack_number().0 as u32),
+            flags: Flags {
+                fin: packet.fin(),
+                syn: packet.syn(),
+                rst: packet.rst(),
+                psh: packet.psh(),
+                ack: packet.ack(),
+            },
+            window: packet.window_len(),
+            options: Options::parse(packet.options()),
+            payload: packet.payload(),
+        }
+    }
+
+    /// SEG.LEN: payload, and one each for SYN and FIN.
+    pub fn len(&self) -> u32 {
+        self.payload.len() as u32 + u32::from(self.flags.syn) + u32::from(self.flags.fin)
+    }
+
+    /// Whether it takes no sequence space.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The sequence number after its last.
+    pub fn end(&self) -> SeqNumber {
+        self.seq + self.len()
+    }
+}
+
+/// A segment to be sent, without its payload.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Header {
+    /// SEG.SEQ
+    pub seq: SeqNumber,
+    /// SEG.ACK
+    pub ack: SeqNumber,
+    /// Control bits.
+    pub flags: Flags,
+    /// SEG.WND as on the wire.
+    pub window: u16,
+    /// The options.
+    pub options: Options,
+}
+
+impl Header {
+    /// A segment with control bits and numbers, nothing else.
+    pub(crate) fn bare(seq: SeqNumber, ack: SeqNumber, flags: Flags) -> Header {
+        Header { seq, ack, flags, window: 0, options: Options::default() }
+    }
+
+    /// Bytes of the TCP header with its options.
+    pub(crate) fn len(&self) -> usize {
+        TCP_HEADER_LEN + self.options.len()
+    }
+
+    /// Writes the header into the start of `packet`; ports and checksum are the caller's.
+    pub(crate) fn emit(&self, packet: &mut TcpPacket<&mut [u8]>) {
+        packet.set_seq_number(TcpSeqNumber(self.seq.0 as i32));
+        packet.set_ack_number(TcpSeqNumber(self.ack.0 as i32));
+        packet.clear_flags();
+        packet.set_fin(self.flags.fin);
+        packet.set_syn(self.flags.syn);
+        packet.set_rst(self.flags.rst);
+        packet.set_psh(self.flags.psh);
+        packet.set_ack(self.flags.ack);
+        packet.set_window_len(self.window);
+        packet.set_urgent_at(0);
+        packet.set_header_len(self.len() as u8);
+        self.options.emit(packet.options_mut());
+    }
+}

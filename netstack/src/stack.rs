@@ -1,0 +1,584 @@
+//! The stack of one worker: the conductor of everything below TCP's user.
+//!
+//! In:    frames ([`Stack::handle_frame`]), the time ([`Stack::handle_timers`]), commands of the user
+//! Out:   frames ([`Stack::poll_transmit`]), events ([`Stack::poll_event`]), [`Stack::poll_at`]
+//! Owns:  connections, handshakes, TIME-WAIT records, listeners, neighbours, buffers, timers
+//! Never: reads a clock, blocks, walks all connections
+//!
+//! By concern: [`ingress`] (frames in), [`passive`] (listeners and handshakes), [`egress`] (frames out).
+
+mod egress;
+mod ingress;
+mod passive;
+
+use std::collections::VecDeque;
+use std::net::{IpAddr, SocketAddr};
+use std::ops::RangeInclusive;
+use std::sync::Arc;
+
+use hashbrown::HashMap;
+use slotmap::{Key, SlotMap};
+
+pub use egress::Transmit;
+use egress::{Replies, ResetLimit};
+pub use ingress::{Arrival, Disposition};
+
+use crate::buffer::{BufferPool, PoolStats};
+use crate::connection::{Connection, Status, TcpConfig};
+use crate::counters::Counters;
+use crate::fib::{Fib, LinkId};
+use crate::flow::{ConnId, Endpoint, Flow, FlowTable, FourTuple, HalfOpenId, Secret};
+use crate::handshake::{HalfOpen, Listener, ListenerId, ListenerKey};
+use crate::neighbor::{Neighbors, PathId, Resolve};
+use crate::packet::ip_header_len;
+use crate::rss::{self, Rss};
+use crate::segment::TCP_HEADER_LEN;
+use crate::seq::SeqNumber;
+use crate::time::Instant;
+use crate::time_wait::TimeWaits;
+use crate::wheel::Wheel;
+
+/// Source ports that are tried at a time before the search gives others a turn: it never does, but the
+/// hash of the NIC is tried only within a piece.
+const PORTS_AT_A_TIME: usize = 256;
+
+/// What a stack is made with.
+#[derive(Clone)]
+pub struct StackConfig {
+    /// Which worker this is.
+    pub worker: usize,
+    /// How many workers there are.
+    pub workers: usize,
+    /// Keys; the same for all workers.
+    pub secret: Secret,
+    /// Source ports towards servers, of all workers together.
+    pub source_ports: RangeInclusive<u16>,
+    /// How each wire's NIC spreads packets, where it is known; by [`crate::fib::PortId`].
+    pub rss: Vec<Option<Rss>>,
+    /// Limits and times of connections.
+    pub tcp: TcpConfig,
+    /// Buffers of [`crate::buffer::BUFFER_SIZE`] that there may be.
+    pub buffers: usize,
+    /// TIME-WAIT records that there may be.
+    pub time_wait_max: usize,
+    /// RSTs per second for what nobody owns.
+    pub resets_per_second: u32,
+}
+
+impl StackConfig {
+    /// One worker alone, with usual limits.
+    pub fn new(secret: Secret) -> Self {
+        StackConfig {
+            worker: 0,
+            workers: 1,
+            secret,
+            source_ports: 16_384..=32_767,
+            rss: Vec::new(),
+            tcp: TcpConfig::default(),
+            buffers: 65_536,
+            time_wait_max: 65_536,
+            resets_per_second: 1000,
+        }
+    }
+}
+
+/// Something happened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// Connections wait in the listener's accept queue.
+    Accept(ListenerId, u64),
+    /// The connection was opened, received something, found room, or ended: [`Stack::status`] tells.
+    Connection(ConnId, u64),
+}
+
+/// Why no connection could be begun.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ConnectError {
+    /// No route leads there, or no own address can be the source.
+    NoRoute,
+    /// All source ports towards this peer are in use.
+    NoSourcePort,
+}
+
+/// Why a listener could not be made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ListenError {
+    /// There is one for the same address and port.
+    InUse,
+}
+
+/// Figures of a stack at one moment.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct StackStats {
+    /// Connections.
+    pub connections: PoolStats,
+    /// Handshakes under way.
+    pub half_open: usize,
+    /// TIME-WAIT records.
+    pub time_wait: usize,
+    /// Buffers.
+    pub buffers: PoolStats,
+}
+
+/// The stack of one worker.
+pub struct Stack {
+    config: StackConfig,
+    fib: Arc<Fib>,
+    /// Counts changes of `fib`: a path that was found by an older one is looked up again.
+    fib_edition: u32,
+    neighbors: Neighbors,
+    flows: FlowTable,
+    connections: SlotMap<ConnId, Connection>,
+    half_opens: SlotMap<HalfOpenId, HalfOpen>,
+    time_waits: TimeWaits,
+    listeners: SlotMap<ListenerId, Listener>,
+    listener_keys: HashMap<ListenerKey, ListenerId, Secret>,
+    /// Timers of connections and of handshakes, by the index of their key.
+    connection_timers: Wheel,
+    half_open_timers: Wheel,
+    connection_ids: Vec<ConnId>,
+    half_open_ids: Vec<HalfOpenId>,
+    /// Connections that may have something to send.
+    ready: VecDeque<ConnId>,
+    events: VecDeque<Event>,
+    replies: Replies,
+    reset_limit: ResetLimit,
+    pool: BufferPool,
+    /// Connections whose user could not write because buffers are scarce.
+    buffer_waiters: VecDeque<ConnId>,
+    /// Where the search for a source port goes on.
+    next_port: u32,
+    counters: Counters,
+}
+
+impl Stack {
+    /// A stack without links, addresses or routes: it drops everything until [`Stack::set_fib`].
+    pub fn new(config: StackConfig) -> Self {
+        Stack {
+            fib: Arc::new(Fib::default()),
+            fib_edition: 0,
+            neighbors: Neighbors::new(config.secret),
+            flows: FlowTable::with_hasher(config.secret),
+            connections: SlotMap::with_key(),
+            half_opens: SlotMap::with_key(),
+            time_waits: TimeWaits::new(config.tcp.time_wait, config.time_wait_max),
+            listeners: SlotMap::with_key(),
+            listener_keys: HashMap::with_hasher(config.secret),
+            connection_timers: Wheel::default(),
+            half_open_timers: Wheel::default(),
+            connection_ids: Vec::new(),
+            half_open_ids: Vec::new(),
+            ready: VecDeque::new(),
+            events: VecDeque::new(),
+            replies: Replies::default(),
+            reset_limit: ResetLimit::new(config.resets_per_second),
+            pool: BufferPool::new(config.buffers),
+            buffer_waiters: VecDeque::new(),
+            next_port: 0,
+            counters: Counters::default(),
+            config,
+        }
+    }
+
+    /// Replaces the forwarding table.
+    pub fn set_fib(&mut self, fib: Arc<Fib>) {
+        self.fib = fib;
+        self.fib_edition += 1;
+    }
+
+    /// Takes the kernel's word on a neighbour: its link-layer address, or that it has none.
+    pub fn set_neighbor(&mut self, link: LinkId, address: IpAddr, mac: Option<[u8; 6]>, now: Instant) {
+        let waiters = self.neighbors.update(link, address, mac);
+        self.resume(waiters, now);
+    }
+
+    /// The next neighbour that the kernel is asked to resolve or to confirm.
+    pub fn poll_resolve(&mut self) -> Option<Resolve> {
+        while let Some(resolve) = self.neighbors.poll_request() {
+            match resolve.origin {
+                crate::fib::Origin::Kernel => return Some(resolve),
+                crate::fib::Origin::Stated => self.solicit(resolve.link, resolve.address),
+            }
+        }
+        None
+    }
+
+    /// Counters since the stack was made.
+    pub fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    /// Figures at this moment.
+    pub fn stats(&self) -> StackStats {
+        StackStats {
+            connections: PoolStats {
+                size: size_of::<Connection>(),
+                allocated: self.connections.capacity(),
+                used: self.connections.len(),
+                limit: 0,
+                failures: 0,
+            },
+            half_open: self.half_opens.len(),
+            time_wait: self.time_waits.len(),
+            buffers: self.pool.stats(),
+        }
+    }
+
+    // Commands of the user.
+
+    /// Begins a connection to `remote`, from `source` or an address that fits the route. The user is
+    /// told by an event when it is open, or why it is not.
+    pub fn connect(
+        &mut self,
+        remote: SocketAddr,
+        source: Option<IpAddr>,
+        user: u64,
+        now: Instant,
+    ) -> Result<ConnId, ConnectError> {
+        let remote = Endpoint::new(remote.ip(), remote.port());
+        let local_ip =
+            source.or_else(|| self.fib.source_for(remote.ip)).ok_or(ConnectError::NoRoute)?;
+        let next_hop = self.fib.lookup(remote.ip).ok_or(ConnectError::NoRoute)?;
+        let tuple = self.choose_source_port(local_ip, remote, next_hop.link, now).ok_or_else(|| {
+            self.counters.no_source_port += 1;
+            ConnectError::NoSourcePort
+        })?;
+        let mut iss = self.initial_sequence(&tuple, now);
+        if let Some(Flow::TimeWait(id)) = self.flows.get(&tuple).copied()
+            && let Some(record) = self.time_waits.remove(id)
+        {
+            // What is left of the old connection must not reach into the new one.
+            iss = iss.max(record.next_iss());
+        }
+        let mss = self.mss_of(next_hop.link, remote.ip);
+        let offset = self.timestamp_offset(&tuple);
+        let mut connection = Connection::connect(tuple, iss, mss, offset, &self.config.tcp, now);
+        connection.user = user;
+        let id = self.insert(connection);
+        self.counters.active_opens += 1;
+        self.make_ready(id);
+        Ok(id)
+    }
+
+    /// A free source port of this worker's slice, one whose replies come home if the NIC's hash is known.
+    fn choose_source_port(
+        &mut self,
+        local_ip: IpAddr,
+        remote: Endpoint,
+        link: LinkId,
+        now: Instant,
+    ) -> Option<FourTuple> {
+        let StackConfig { worker, workers, .. } = self.config;
+        let slice = rss::slice(self.config.source_ports.clone(), worker, workers);
+        let count = slice.clone().count();
+        let wire = self.fib.link(link).port;
+        let rss = self.config.rss.get(usize::from(wire.0)).and_then(Option::as_ref);
+        // RFC 6056, algorithm 3: an offset that depends on the peer, and a counter.
+        let seed = FourTuple { local: Endpoint::new(local_ip, 0), remote };
+        let offset = self.config.secret.hash_for(usage::SOURCE_PORT, &seed) as u32;
+        let tuple_of = |port| FourTuple { local: Endpoint::new(local_ip, port), remote };
+        let in_use = |port: u16| match self.flows.get(&tuple_of(port)) {
+            None => false,
+            Some(Flow::TimeWait(id)) => {
+                !self.time_waits.get(*id).is_some_and(|record| record.allows_connect(now))
+            }
+            Some(_) => true,
+        };
+        let mut tried = 0;
+        while tried < count {
+            let piece = PORTS_AT_A_TIME.min(count - tried);
+            let at = self.next_port.wrapping_add(offset) as usize + tried;
+            let candidates =
+                (at..at + piece).map(|index| slice.start() + (index % count) as u16);
+            let peer = SocketAddr::new(remote.ip, remote.port);
+            let choice =
+                rss::choose_port(rss, candidates, local_ip, peer, worker as u16, in_use);
+            if let Some(choice) = choice {
+                let place = usize::from(choice.port - slice.start());
+                let used = (place + count - at % count) % count;
+                self.next_port = self.next_port.wrapping_add((tried + used) as u32 + 1);
+                return Some(tuple_of(choice.port));
+            }
+            tried += piece;
+        }
+        None
+    }
+
+    /// Reads received bytes; returns how many.
+    pub fn recv(&mut self, id: ConnId, out: &mut [u8], now: Instant) -> usize {
+        let Some(connection) = self.connections.get_mut(id) else { return 0 };
+        let count = connection.read(out, &mut self.pool);
+        self.settle(id, now);
+        count
+    }
+
+    /// Queues bytes to be sent; returns how many were taken. An event tells of room when not all were.
+    pub fn send(&mut self, id: ConnId, bytes: &[u8], now: Instant) -> usize {
+        let Some(connection) = self.connections.get_mut(id) else { return 0 };
+        let count = connection.write(bytes, &self.config.tcp, &mut self.pool);
+        if connection.is_write_blocked() && self.pool.is_scarce() {
+            self.buffer_waiters.push_back(id);
+        }
+        self.settle(id, now);
+        count
+    }
+
+    /// Moves up to `max` received bytes of `from` to the send queue of `to`; returns how many. Whole
+    /// buffers move without a copy. An event of `to` tells of room when its room ended it.
+    pub fn forward(&mut self, from: ConnId, to: ConnId, max: usize, now: Instant) -> usize {
+        let Some([source, sink]) = self.connections.get_disjoint_mut([from, to]) else { return 0 };
+        let moved = source.forward_to(sink, max, &self.config.tcp, &mut self.pool);
+        if moved > 0 {
+            self.settle(from, now);
+            self.settle(to, now);
+        }
+        moved
+    }
+
+    /// Closes our direction after what is queued.
+    pub fn shut(&mut self, id: ConnId, now: Instant) {
+        if let Some(connection) = self.connections.get_mut(id) {
+            connection.shut();
+            self.settle(id, now);
+        }
+    }
+
+    /// Leaves a connection: it closes in order, as far as it can, and its identifier is no longer valid
+    /// for the user.
+    pub fn close(&mut self, id: ConnId, now: Instant) {
+        if let Some(connection) = self.connections.get_mut(id) {
+            connection.close(&self.config.tcp, now, &mut self.pool);
+            self.settle(id, now);
+        }
+    }
+
+    /// Leaves a connection with a RST.
+    pub fn abort(&mut self, id: ConnId, now: Instant) {
+        if let Some(connection) = self.connections.get_mut(id) {
+            connection.abort(&mut self.pool);
+            connection.close(&self.config.tcp, now, &mut self.pool);
+            self.settle(id, now);
+        }
+    }
+
+    /// Resets every connection and forgets every handshake: the process ends.
+    pub fn abort_all(&mut self, now: Instant) {
+        let ids: Vec<ConnId> = self.connections.keys().collect();
+        for id in ids {
+            self.abort(id, now);
+        }
+        let half_opens: Vec<HalfOpenId> = self.half_opens.keys().collect();
+        for id in half_opens {
+            self.reset_half_open(id);
+        }
+    }
+
+    /// What is known of a connection; `None` when it is gone.
+    pub fn status(&self, id: ConnId) -> Option<Status> {
+        self.connections.get(id).map(|connection| connection.status(&self.config.tcp))
+    }
+
+    /// Both ends of a connection.
+    pub fn tuple(&self, id: ConnId) -> Option<FourTuple> {
+        self.connections.get(id).map(|connection| connection.tuple)
+    }
+
+    /// Names a connection for its events.
+    pub fn set_user(&mut self, id: ConnId, user: u64) {
+        if let Some(connection) = self.connections.get_mut(id) {
+            connection.user = user;
+        }
+    }
+
+    /// The next event.
+    pub fn poll_event(&mut self) -> Option<Event> {
+        self.wake_buffer_waiters();
+        while let Some(event) = self.events.pop_front() {
+            match event {
+                Event::Connection(id, _) => {
+                    let Some(connection) = self.connections.get_mut(id) else { continue };
+                    connection.event_pending = false;
+                    connection.event_queued = false;
+                    if !connection.orphan() {
+                        return Some(Event::Connection(id, connection.user));
+                    }
+                }
+                Event::Accept(id, _) => {
+                    let Some(listener) = self.listeners.get_mut(id) else { continue };
+                    listener.event_pending = false;
+                    return Some(event);
+                }
+            }
+        }
+        None
+    }
+
+    fn wake_buffer_waiters(&mut self) {
+        while !self.buffer_waiters.is_empty() && !self.pool.is_scarce() {
+            let Some(id) = self.buffer_waiters.pop_front() else { break };
+            if let Some(connection) = self.connections.get_mut(id) {
+                connection.wake_writer_for_buffers();
+                self.tell(id);
+            }
+        }
+    }
+
+    // Time.
+
+    /// Handles everything whose time has come.
+    pub fn handle_timers(&mut self, now: Instant) {
+        while let Some(index) = self.connection_timers.poll_expired(now) {
+            let id = self.connection_ids[index as usize];
+            if let Some(connection) = self.connections.get_mut(id) {
+                connection.handle_deadline(&self.config.tcp, now, &mut self.pool);
+                self.settle(id, now);
+            }
+        }
+        while let Some(index) = self.half_open_timers.poll_expired(now) {
+            self.handle_half_open_timer(self.half_open_ids[index as usize], now);
+        }
+        while let Some(tuple) = self.time_waits.poll_expired(now) {
+            self.flows.remove(&tuple);
+        }
+        let given_up = self.neighbors.handle_timers(now);
+        self.give_up(given_up, now);
+    }
+
+    /// When [`Stack::handle_timers`] wants to be called next.
+    pub fn poll_at(&self) -> Option<Instant> {
+        [
+            self.connection_timers.poll_at(),
+            self.half_open_timers.poll_at(),
+            self.time_waits.poll_at(),
+            self.neighbors.poll_at(),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
+    }
+
+    // What follows from a change of a connection.
+
+    fn insert(&mut self, connection: Connection) -> ConnId {
+        let tuple = connection.tuple;
+        let id = self.connections.insert(connection);
+        let index = index_of(id);
+        if index >= self.connection_ids.len() {
+            self.connection_ids.resize(index + 1, ConnId::null());
+        }
+        self.connection_ids[index] = id;
+        self.flows.insert(tuple, Flow::Connection(id));
+        id
+    }
+
+    /// Draws the consequences: timers, events, the ready list, the end.
+    fn settle(&mut self, id: ConnId, now: Instant) {
+        let connection = &mut self.connections[id];
+        if connection.is_finished() {
+            self.forget(id);
+            return;
+        }
+        if connection.is_time_wait_only() {
+            self.to_time_wait(id, now);
+            return;
+        }
+        self.tell(id);
+        self.arm(id);
+        self.make_ready(id);
+    }
+
+    /// Queues the event of a connection, if it has one.
+    fn tell(&mut self, id: ConnId) {
+        let Some(connection) = self.connections.get_mut(id) else { return };
+        if connection.event_pending && !connection.event_queued {
+            connection.event_queued = true;
+            self.events.push_back(Event::Connection(id, connection.user));
+        }
+    }
+
+    /// Sets the wheel. A timer that fires too early is set again then, which is cheaper than to move it
+    /// with every acknowledgment.
+    fn arm(&mut self, id: ConnId) {
+        let index = index_of(id) as u32;
+        let Some(deadline) = self.connections[id].deadline() else { return };
+        if self.connection_timers.deadline(index).is_none_or(|armed| deadline < armed) {
+            self.connection_timers.set(index, deadline);
+        }
+    }
+
+    fn make_ready(&mut self, id: ConnId) {
+        let connection = &mut self.connections[id];
+        if !connection.ready {
+            connection.ready = true;
+            self.ready.push_back(id);
+        }
+    }
+
+    fn forget(&mut self, id: ConnId) -> Option<Connection> {
+        let mut connection = self.connections.remove(id)?;
+        connection.release(&mut self.pool);
+        self.connection_timers.cancel(index_of(id) as u32);
+        self.flows.remove(&connection.tuple);
+        Some(connection)
+    }
+
+    fn to_time_wait(&mut self, id: ConnId, now: Instant) {
+        let Some(connection) = self.forget(id) else { return };
+        let (record, evicted) =
+            self.time_waits.insert(connection.tuple, connection.residue(), now);
+        if let Some(tuple) = evicted {
+            self.flows.remove(&tuple);
+        }
+        self.flows.insert(connection.tuple, Flow::TimeWait(record));
+    }
+
+    // What a new connection begins with.
+
+    /// RFC 6528: a clock of 4 µs and a keyed hash of the four-tuple.
+    fn initial_sequence(&self, tuple: &FourTuple, now: Instant) -> SeqNumber {
+        let hash = self.config.secret.hash_for(usage::INITIAL_SEQUENCE, tuple);
+        SeqNumber((hash as u32).wrapping_add((now.micros() / 4) as u32))
+    }
+
+    /// RFC 7323, section 5.4: our clock is nobody's business.
+    fn timestamp_offset(&self, tuple: &FourTuple) -> u32 {
+        self.config.secret.hash_for(usage::TIMESTAMP, tuple) as u32
+    }
+
+    /// The largest segment that a link takes, bytes of TCP options and payload.
+    fn mss_of(&self, link: LinkId, peer: IpAddr) -> u16 {
+        self.fib.link(link).mtu - (ip_header_len(peer) + TCP_HEADER_LEN) as u16
+    }
+
+    /// Where packets to `destination` go.
+    fn path_to(&mut self, destination: IpAddr) -> Option<PathId> {
+        let next_hop = self.fib.lookup(destination)?;
+        self.neighbors.intern(next_hop)
+    }
+
+    /// Asserts what must hold between calls: for tests.
+    pub fn assert_invariants(&self) {
+        let flows = self.connections.len() + self.half_opens.len() + self.time_waits.len();
+        assert_eq!(self.flows.len(), flows, "every flow stands for one thing");
+        let mut held = 0;
+        for connection in self.connections.values() {
+            held += connection.assert_invariants(&self.pool);
+        }
+        assert_eq!(self.pool.stats().used, held, "every buffer is in one queue");
+        for listener in self.listeners.values() {
+            assert!(listener.half_open <= self.half_opens.len());
+        }
+    }
+}
+
+/// Uses of the keyed hash.
+mod usage {
+    pub const SOURCE_PORT: u8 = 1;
+    pub const INITIAL_SEQUENCE: u8 = 2;
+    pub const TIMESTAMP: u8 = 3;
+}
+
+/// The index of a slot: small, dense, used again after the slot is free.
+fn index_of(id: impl Key) -> usize {
+    (id.data().as_ffi() & 0xffff_ffff) as usize
+}

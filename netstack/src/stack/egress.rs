@@ -1,0 +1,300 @@
+//! Frames out.
+//!
+//! In:    connections that may have something to say, replies
+//! Out:   frames, written in place
+//! Owns:  the queue of replies
+//! Never: sends what a later turn can still combine: one visit says all that a connection has to say
+
+use std::collections::VecDeque;
+
+use smoltcp::wire::{IpAddress, IpProtocol, TcpPacket};
+
+use super::Stack;
+use crate::connection::Outgoing;
+use crate::counters::Counters;
+use crate::fib::PortId;
+use crate::flow::{ConnId, Flow, FourTuple};
+use crate::neighbor::PathId;
+use crate::packet::Envelope;
+use crate::segment::Header;
+use crate::time::Instant;
+
+/// Replies that wait for room; more are dropped, as a network may drop them.
+const REPLIES_MAX: usize = 4096;
+/// Segments that a connection sends before the next has its turn.
+const SEGMENTS_PER_VISIT: usize = 32;
+
+/// Where frames are written: the transmit side of all wires of a worker.
+pub trait Transmit {
+    /// Whether a frame can be sent on `wire` now.
+    fn has_room(&mut self, wire: PortId) -> bool;
+
+    /// Sends a frame of `len` bytes that `fill` writes. Only after `has_room`.
+    fn send(&mut self, wire: PortId, len: usize, fill: impl FnOnce(&mut [u8]));
+}
+
+/// A packet that no connection sends.
+enum Reply {
+    Segment(FourTuple, Header),
+    Frame(PortId, Vec<u8>),
+}
+
+/// Packets that no connection sends, until there is room.
+#[derive(Default)]
+pub(super) struct Replies {
+    queue: VecDeque<Reply>,
+}
+
+impl Replies {
+    pub fn push_segment(&mut self, tuple: FourTuple, header: Header, counters: &mut Counters) {
+        self.push(Reply::Segment(tuple, header), counters);
+    }
+
+    pub fn push_frame(&mut self, wire: PortId, bytes: Vec<u8>, counters: &mut Counters) {
+        self.push(Reply::Frame(wire, bytes), counters);
+    }
+
+    fn push(&mut self, reply: Reply, counters: &mut Counters) {
+        if self.queue.len() < REPLIES_MAX {
+            self.queue.push_back(reply);
+        } else {
+            counters.replies_dropped += 1;
+        }
+    }
+}
+
+/// A token bucket for RSTs: one second's worth at most.
+pub(super) struct ResetLimit {
+    per_second: u32,
+    tokens: f64,
+    filled: Instant,
+}
+
+impl ResetLimit {
+    pub fn new(per_second: u32) -> Self {
+        ResetLimit { per_second, tokens: f64::from(per_second), filled: Instant::ZERO }
+    }
+
+    pub fn allow(&mut self, now: Instant) -> bool {
+        let rate = f64::from(self.per_second);
+        let earned = now.since(self.filled).as_secs_f64() * rate;
+        self.filled = now;
+        self.tokens = (self.tokens + earned).min(rate);
+        let allowed = self.tokens >= 1.0;
+        if allowed {
+            self.tokens -= 1.0;
+        }
+        allowed
+    }
+}
+
+impl Stack {
+    /// Whether something waits to be sent.
+    pub fn has_work(&self) -> bool {
+        !self.ready.is_empty() || !self.replies.queue.is_empty()
+    }
+
+    /// Writes what is to be sent, at most `budget` frames; returns how many.
+    pub fn poll_transmit(&mut self, budget: usize, tx: &mut impl Transmit, now: Instant) -> usize {
+        let mut sent = 0;
+        while sent < budget {
+            let Some(reply) = self.replies.queue.pop_front() else { break };
+            match self.send_reply(reply, tx, now) {
+                Ok(count) => sent += count,
+                Err(reply) => {
+                    self.replies.queue.push_front(reply);
+                    break;
+                }
+            }
+        }
+        // A connection that has more to say than a visit allows goes to the end: visit each once.
+        let mut visits = self.ready.len();
+        while sent < budget && visits > 0 {
+            visits -= 1;
+            let Some(id) = self.ready.pop_front() else { break };
+            match self.visit(id, budget - sent, tx, now) {
+                Visit::Said(count) => sent += count,
+                Visit::NoRoom(count) => {
+                    sent += count;
+                    break;
+                }
+            }
+        }
+        self.counters.frames_out += sent as u64;
+        sent
+    }
+
+    /// Sends a reply, or gives it back when there is no room.
+    fn send_reply(&mut self, reply: Reply, tx: &mut impl Transmit, now: Instant) -> Result<usize, Reply> {
+        match reply {
+            Reply::Frame(wire, bytes) => {
+                if !tx.has_room(wire) {
+                    return Err(Reply::Frame(wire, bytes));
+                }
+                tx.send(wire, bytes.len(), |frame| frame.copy_from_slice(&bytes));
+                Ok(1)
+            }
+            Reply::Segment(tuple, header) => {
+                let Some(path) = self.path_to(tuple.remote.ip) else {
+                    self.counters.replies_dropped += 1;
+                    return Ok(0);
+                };
+                let link = self.fib.link(self.neighbors.link(path));
+                if !tx.has_room(link.port) {
+                    return Err(Reply::Segment(tuple, header));
+                }
+                let Some(mac) = self.neighbors.resolve(path, now) else {
+                    // A handshake is told when the neighbour is there; all else the peer asks for again.
+                    if let Some(flow @ Flow::HalfOpen(_)) = self.flows.get(&tuple).copied() {
+                        self.neighbors.wait(path, flow);
+                    }
+                    self.counters.replies_dropped += 1;
+                    return Ok(0);
+                };
+                let (source, destination) = (tuple.local.ip, tuple.remote.ip);
+                let envelope = Envelope::new(link, mac, source, destination, IpProtocol::Tcp);
+                send_segment(&envelope, &tuple, &header, 0, tx, |_| {});
+                self.counters.segments_out += 1;
+                Ok(1)
+            }
+        }
+    }
+
+    /// Lets one connection say what it has to say.
+    fn visit(&mut self, id: ConnId, budget: usize, tx: &mut impl Transmit, now: Instant) -> Visit {
+        let Some(connection) = self.connections.get_mut(id) else { return Visit::Said(0) };
+        connection.ready = false;
+        let Some(path) = self.path_of(id) else {
+            self.unroutable(id, now);
+            return Visit::Said(0);
+        };
+        let Some(mac) = self.neighbors.resolve(path, now) else {
+            self.neighbors.wait(path, Flow::Connection(id));
+            return Visit::Said(0);
+        };
+        let link_id = self.neighbors.link(path);
+        let tuple = self.connections[id].tuple;
+        let mss_own = self.mss_of(link_id, tuple.remote.ip);
+        let link = self.fib.link(link_id);
+        let (source, destination) = (tuple.local.ip, tuple.remote.ip);
+        let envelope = Envelope::new(link, mac, source, destination, IpProtocol::Tcp);
+        let connection = &mut self.connections[id];
+        let retransmits = connection.retransmits();
+        let quota = budget.min(SEGMENTS_PER_VISIT);
+        let mut count = 0;
+        let mut room = true;
+        while count < quota {
+            room = tx.has_room(link.port);
+            if !room {
+                break;
+            }
+            let Some(outgoing) = connection.poll_segment(mss_own, now) else { break };
+            let Outgoing { header, offset, len } = outgoing;
+            let pool = &self.pool;
+            send_segment(&envelope, &tuple, &header, len, tx, |payload| {
+                connection.copy_payload(pool, offset, payload);
+            });
+            count += 1;
+        }
+        self.counters.segments_out += count as u64;
+        self.counters.retransmits += u64::from(connection.retransmits() - retransmits);
+        self.after_visit(id, !room || count == quota, now);
+        if room { Visit::Said(count) } else { Visit::NoRoom(count) }
+    }
+
+    /// As `settle`, but the connection is ready again only when it was interrupted.
+    fn after_visit(&mut self, id: ConnId, interrupted: bool, now: Instant) {
+        let connection = &mut self.connections[id];
+        if connection.is_finished() {
+            self.forget(id);
+            return;
+        }
+        if connection.is_time_wait_only() {
+            self.to_time_wait(id, now);
+            return;
+        }
+        self.arm(id);
+        if interrupted {
+            self.make_ready(id);
+        }
+    }
+
+    /// The path of a connection, looked up again when the forwarding table changed.
+    fn path_of(&mut self, id: ConnId) -> Option<PathId> {
+        let connection = &self.connections[id];
+        match connection.path {
+            Some((edition, path)) if edition == self.fib_edition => Some(path),
+            _ => {
+                let path = self.path_to(connection.tuple.remote.ip)?;
+                let link = self.neighbors.link(path);
+                let mss = self.mss_of(link, self.connections[id].tuple.remote.ip);
+                let connection = &mut self.connections[id];
+                connection.path = Some((self.fib_edition, path));
+                connection.limit_mss(mss);
+                Some(path)
+            }
+        }
+    }
+
+    /// No route: who is not open yet is told, others wait for one.
+    fn unroutable(&mut self, id: ConnId, now: Instant) {
+        let connection = &mut self.connections[id];
+        if connection.orphan() || connection.state() == crate::connection::State::SynSent {
+            connection.unreachable(&mut self.pool);
+        }
+        self.after_visit(id, false, now);
+        self.tell(id);
+    }
+
+    /// Flows whose neighbour is known now.
+    pub(super) fn resume(&mut self, flows: Vec<Flow>, now: Instant) {
+        for flow in flows {
+            match flow {
+                Flow::Connection(id) if self.connections.contains_key(id) => self.make_ready(id),
+                Flow::HalfOpen(id) => self.send_syn_ack(id, now),
+                _ => {}
+            }
+        }
+    }
+
+    /// Flows whose neighbour does not answer: opens fail, the rest asks again.
+    pub(super) fn give_up(&mut self, flows: Vec<Flow>, now: Instant) {
+        for flow in flows {
+            let Flow::Connection(id) = flow else { continue };
+            if !self.connections.contains_key(id) {
+                continue;
+            }
+            self.make_ready(id);
+            self.unroutable(id, now);
+        }
+    }
+}
+
+enum Visit {
+    /// So many segments.
+    Said(usize),
+    /// So many, and then there was no room.
+    NoRoom(usize),
+}
+
+/// Writes one segment into a frame. `payload` fills in the bytes.
+fn send_segment(
+    envelope: &Envelope<'_>,
+    tuple: &FourTuple,
+    header: &Header,
+    payload_len: usize,
+    tx: &mut impl Transmit,
+    payload: impl FnOnce(&mut [u8]),
+) {
+    let tcp_len = header.len() + payload_len;
+    tx.send(envelope.link.port, envelope.len() + tcp_len, |frame| {
+        let mut packet = TcpPacket::new_unchecked(envelope.emit(frame, tcp_len));
+        packet.set_src_port(tuple.local.port);
+        packet.set_dst_port(tuple.remote.port);
+        header.emit(&mut packet);
+        payload(packet.payload_mut());
+        let (source, destination): (IpAddress, IpAddress) =
+            (tuple.local.ip.into(), tuple.remote.ip.into());
+        packet.fill_checksum(&source, &destination);
+    });
+}

@@ -1,0 +1,222 @@
+//! Listeners and handshakes.
+//!
+//! Read:  RFC 9293, sections 3.10.7.2 (LISTEN) and 3.10.7.4 (SYN-RECEIVED); RFC 5961
+
+use slotmap::Key;
+
+use super::ingress::Tcp;
+use super::{Event, ListenError, Stack, index_of};
+use crate::connection::{Connection, Handshake};
+use crate::fib::PortId;
+use crate::flow::{ConnId, Endpoint, Flow, HalfOpenId};
+use crate::handshake::{HalfOpen, Listen, Listener, ListenerId, SYN_ACK_RETRIES};
+use crate::segment::{Flags, Header, Segment};
+use crate::time::Instant;
+
+impl Stack {
+    /// Listens. SYNs are answered from now on; [`Event::Accept`] tells of connections.
+    pub fn listen(&mut self, listen: Listen) -> Result<ListenerId, ListenError> {
+        let key = listen.key();
+        if self.listener_keys.contains_key(&key) {
+            return Err(ListenError::InUse);
+        }
+        let id = self.listeners.insert(Listener::new(listen));
+        self.listener_keys.insert(key, id);
+        Ok(id)
+    }
+
+    /// Stops listening. Handshakes under way are forgotten, connections not yet accepted are reset.
+    pub fn unlisten(&mut self, id: ListenerId, now: Instant) {
+        let Some(listener) = self.listeners.remove(id) else { return };
+        self.listener_keys.remove(&listener.listen.key());
+        let half_opens: Vec<HalfOpenId> = self
+            .half_opens
+            .iter()
+            .filter(|(_, half_open)| half_open.listener == id)
+            .map(|(id, _)| id)
+            .collect();
+        for half_open in half_opens {
+            self.forget_half_open(half_open);
+        }
+        for connection in listener.accept_queue {
+            self.abort(connection, now);
+        }
+    }
+
+    /// The next connection of a listener, named `user` for its events.
+    pub fn accept(&mut self, id: ListenerId, user: u64) -> Option<ConnId> {
+        let listener = self.listeners.get_mut(id)?;
+        let connection = listener.accept_queue.pop_front()?;
+        self.set_user(connection, user);
+        Some(connection)
+    }
+
+    /// Connections that wait to be accepted.
+    pub fn accept_queue_len(&self, id: ListenerId) -> usize {
+        self.listeners.get(id).map_or(0, |listener| listener.accept_queue.len())
+    }
+
+    pub(super) fn listener_for(&self, local: Endpoint, wire: PortId) -> Option<ListenerId> {
+        Listen::keys_for(local).into_iter().find_map(|key| {
+            let id = *self.listener_keys.get(&key)?;
+            let only = self.listeners[id].listen.wire;
+            only.is_none_or(|only| only == wire).then_some(id)
+        })
+    }
+
+    /// A SYN for a listener: a record, and a SYN-ACK.
+    pub(super) fn handle_syn(
+        &mut self,
+        listener_id: ListenerId,
+        tcp: &Tcp<'_>,
+        segment: &Segment<'_>,
+        least_iss: Option<crate::seq::SeqNumber>,
+        now: Instant,
+    ) {
+        let listener = &mut self.listeners[listener_id];
+        let full = listener.half_open >= listener.listen.backlog.max(1)
+            || listener.accept_queue.len() >= listener.listen.backlog.max(1);
+        if full {
+            self.counters.syn_queue_full += 1;
+            return;
+        }
+        let tuple = tcp.tuple;
+        let Some(route) = self.fib.lookup(tuple.remote.ip) else {
+            self.counters.not_for_us += 1;
+            return;
+        };
+        listener.half_open += 1;
+        self.counters.passive_opens += 1;
+        let mss_own = self.mss_of(tcp.link, tuple.remote.ip);
+        let iss = self.initial_sequence(&tuple, now);
+        let handshake = Handshake {
+            tuple,
+            iss: least_iss.map_or(iss, |least| iss.max(least)),
+            irs: segment.seq,
+            peer: segment.options,
+            mss: self.mss_of(route.link, tuple.remote.ip),
+            timestamp_offset: self.timestamp_offset(&tuple),
+        };
+        let half_open =
+            HalfOpen { handshake, listener: listener_id, sent_at: now, retries: 0, mss_own };
+        let deadline = half_open.deadline();
+        let id = self.half_opens.insert(half_open);
+        let index = index_of(id);
+        if index >= self.half_open_ids.len() {
+            self.half_open_ids.resize(index + 1, HalfOpenId::null());
+        }
+        self.half_open_ids[index] = id;
+        self.half_open_timers.set(index as u32, deadline);
+        self.flows.insert(tuple, Flow::HalfOpen(id));
+        self.send_syn_ack(id, now);
+    }
+
+    pub(super) fn send_syn_ack(&mut self, id: HalfOpenId, now: Instant) {
+        let Some(half_open) = self.half_opens.get(id) else { return };
+        let window = self.config.tcp.receive_buffer_initial.min(65535) as u16;
+        let header = half_open.header(window, now);
+        self.replies.push_segment(half_open.handshake.tuple, header, &mut self.counters);
+    }
+
+    /// A segment of a handshake: RFC 9293, section 3.10.7.4, as far as it concerns SYN-RECEIVED.
+    /// Returns whether it was understood; if not, another worker may know more.
+    pub(super) fn handle_half_open(
+        &mut self,
+        id: HalfOpenId,
+        segment: &Segment<'_>,
+        now: Instant,
+    ) -> bool {
+        let half_open = &self.half_opens[id];
+        let Handshake { iss, irs, tuple, .. } = half_open.handshake;
+        let expected = irs + 1;
+        let window = self.config.tcp.receive_buffer_initial.min(65535);
+        let in_window = !segment.seq.before(expected) && segment.seq.before(expected + window);
+        if segment.flags.rst {
+            if segment.seq == expected {
+                self.forget_half_open(id);
+            }
+            return in_window;
+        }
+        if segment.flags.syn {
+            if segment.seq == irs {
+                self.send_syn_ack(id, now);
+            } else {
+                // RFC 5961, section 4: a peer that restarted answers this with a RST.
+                let ack = Header::bare(iss + 1, expected, Flags::ACK);
+                self.replies.push_segment(tuple, ack, &mut self.counters);
+            }
+            return true;
+        }
+        if !segment.flags.ack || segment.ack != iss + 1 {
+            return false;
+        }
+        if !in_window {
+            self.send_syn_ack(id, now);
+            return true;
+        }
+        self.complete(id, segment, now);
+        true
+    }
+
+    /// The handshake is done: a connection, for the accept queue.
+    fn complete(&mut self, id: HalfOpenId, segment: &Segment<'_>, now: Instant) {
+        let listener_id = self.half_opens[id].listener;
+        let listener = &self.listeners[listener_id];
+        if listener.accept_queue.len() >= listener.listen.backlog.max(1) {
+            // As Linux: the peer sends again, and may find a place then.
+            self.counters.accept_queue_full += 1;
+            return;
+        }
+        let Some(half_open) = self.take_half_open(id) else { return };
+        let tcp = &self.config.tcp;
+        let connection =
+            Connection::accept(&half_open.handshake, segment, half_open.rtt(now), tcp, now);
+        let id = self.insert(connection);
+        self.counters.accepted += 1;
+        let listener = &mut self.listeners[listener_id];
+        listener.accept_queue.push_back(id);
+        if !listener.event_pending {
+            listener.event_pending = true;
+            self.events.push_back(Event::Accept(listener_id, listener.listen.user));
+        }
+        self.handle_connection(id, segment, now);
+    }
+
+    pub(super) fn handle_half_open_timer(&mut self, id: HalfOpenId, now: Instant) {
+        let Some(half_open) = self.half_opens.get_mut(id) else { return };
+        if half_open.retries == SYN_ACK_RETRIES {
+            self.forget_half_open(id);
+            return;
+        }
+        half_open.retries += 1;
+        half_open.sent_at = now;
+        let deadline = half_open.deadline();
+        self.half_open_timers.set(index_of(id) as u32, deadline);
+        self.counters.retransmits += 1;
+        self.send_syn_ack(id, now);
+    }
+
+    pub(super) fn forget_half_open(&mut self, id: HalfOpenId) {
+        if let Some(half_open) = self.take_half_open(id) {
+            self.flows.remove(&half_open.handshake.tuple);
+        }
+    }
+
+    /// The process ends: the peer is told.
+    pub(super) fn reset_half_open(&mut self, id: HalfOpenId) {
+        let Some(half_open) = self.half_opens.get(id) else { return };
+        let Handshake { iss, irs, tuple, .. } = half_open.handshake;
+        let header = Header::bare(iss + 1, irs + 1, Flags::RST_ACK);
+        self.replies.push_segment(tuple, header, &mut self.counters);
+        self.forget_half_open(id);
+    }
+
+    fn take_half_open(&mut self, id: HalfOpenId) -> Option<HalfOpen> {
+        let half_open = self.half_opens.remove(id)?;
+        self.half_open_timers.cancel(index_of(id) as u32);
+        if let Some(listener) = self.listeners.get_mut(half_open.listener) {
+            listener.half_open -= 1;
+        }
+        Some(half_open)
+    }
+}
