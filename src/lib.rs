@@ -1,1 +1,36 @@
-#![doc = "stub"]
+//! The proxy: HAProxy's configuration language and model over a transport of its own.
+//!
+//! In:    a configuration, packets of network interfaces
+//! Out:   packets
+//! Owns:  listeners, streams, backends; and, at the edges, threads, signals and the kernel's tables
+//! Never: lets the proxy core know what carries its byte streams
+//!
+//! The rooms, from the outside in: [`cli`], [`config`], [`boot`], [`control`] (the process); [`worker`],
+//! [`port`], [`handover`] (one core); [`transport`] (the seam); [`core`], [`listener`], [`stream`],
+//! [`channel`], [`backend`], [`lb`], [`task`] (the proxy core).
+
+pub mod backend;
+pub mod bell;
+pub mod boot;
+pub mod channel;
+pub mod cli;
+pub mod clock;
+pub mod config;
+pub mod control;
+pub mod core;
+pub mod handover;
+pub mod idle;
+pub mod kernel_ports;
+pub mod lb;
+pub mod limit;
+pub mod listener;
+pub mod log;
+pub mod netlink;
+pub mod port;
+pub mod report;
+pub mod shared;
+pub mod stream;
+pub mod task;
+pub mod transport;
+pub mod version;
+pub mod worker;

@@ -1,1 +1,9 @@
-//! The perf lab.
+//! The perf lab of xlb and the wires it measures over.
+//!
+//! In:    interfaces of a namespace
+//! Out:   frames, with faults where they were asked for
+//! Owns:  the packet sockets of the lab
+//! Never: part of the balancer; knows nothing of its packages
+
+pub mod faulty_wire;
+pub mod packet_socket;

@@ -99,6 +99,14 @@ impl Neighbors {
         Some(id)
     }
 
+    /// Forgets all neighbours: links mean something else now. Returns the flows that waited.
+    pub fn reset(&mut self) -> Vec<Flow> {
+        self.index.clear();
+        self.pending.clear();
+        self.requests.clear();
+        self.entries.drain(..).flat_map(|entry| entry.waiters).collect()
+    }
+
     /// The link of an entry.
     pub fn link(&self, id: PathId) -> LinkId {
         self.entries[id.0 as usize].link

@@ -180,10 +180,20 @@ impl Stack {
         }
     }
 
-    /// Replaces the forwarding table.
-    pub fn set_fib(&mut self, fib: Arc<Fib>) {
+    /// Replaces the forwarding table. When its links are others, neighbours have to be told anew.
+    pub fn set_fib(&mut self, fib: Arc<Fib>, now: Instant) {
+        let same_links = self.fib.links() == fib.links();
         self.fib = fib;
         self.fib_edition += 1;
+        if !same_links {
+            let waiters = self.neighbors.reset();
+            self.resume(waiters, now);
+        }
+    }
+
+    /// Which worker this is.
+    pub fn worker(&self) -> usize {
+        self.config.worker
     }
 
     /// Takes the kernel's word on a neighbour: its link-layer address, or that it has none.

@@ -140,7 +140,7 @@ impl Pair {
             let mut config = StackConfig::new(Secret([(seed as u8).wrapping_add(side as u8); 16]));
             adjust(&mut config);
             let mut stack = Stack::new(config);
-            stack.set_fib(Arc::new(fib(side)));
+            stack.set_fib(Arc::new(fib(side)), Instant::ZERO);
             stack
         });
         Pair {

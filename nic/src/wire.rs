@@ -71,6 +71,8 @@ pub struct WireStats {
     pub tx_bytes: u64,
     /// Kicks (system calls to make the kernel send or receive).
     pub kicks: u64,
+    /// Kicks that the kernel refused for another reason than being busy.
+    pub kick_errors: u64,
     /// Times that no free frame was there to send with.
     pub no_frame: u64,
     /// Times that the transmit ring was full.

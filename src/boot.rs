@@ -1,0 +1,535 @@
+//! From a configuration to running workers.
+//!
+//! In:    a checked configuration, the command line, the machine
+//! Out:   workers on their cores, the interfaces taken over; or one sentence that says what to change
+//! Owns:  the order of things: nothing is taken over before all that can fail has been tried
+//! Never: touches a packet
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::io::Read;
+use std::net::IpAddr;
+use std::ops::RangeInclusive;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use crossbeam::channel::{Receiver, Sender, unbounded};
+use ipnet::IpNet;
+use netstack::fib::{Fib, Ownership, PortId};
+use netstack::rss::Rss;
+use netstack::{Secret, Stack, StackConfig};
+use nic::{AddressOwner, Interface, Mode, Program, Steering, XskConfig, XskQueue};
+
+use crate::bell::Bell;
+use crate::cli::RunOrder;
+use crate::clock::Clock;
+use crate::config::model::{Bind, Config, Families, ProxyIndex};
+use crate::core::{Core, ListenerPlan};
+use crate::handover;
+use crate::kernel_ports;
+use crate::limit::Limit;
+use crate::netlink::{KernelTables, Port as KernelPort, Snapshot, StatedAddress, StatedRoute};
+use crate::port::{Port, Ports};
+use crate::shared::{Shared, Wake};
+use crate::transport::ListenAt;
+use crate::transport::stack::StackTransport;
+use crate::worker::{Command, Mailbox, Parts, Request, Worker};
+
+/// Source ports towards servers when the configuration does not say: below the kernel's own range.
+pub const SOURCE_PORTS: RangeInclusive<u16> = 16_384..=32_767;
+
+/// Why xlb does not start: a whole sentence, and what to do about it.
+#[derive(Debug)]
+pub struct BootError(String);
+
+impl BootError {
+    fn new(text: impl fmt::Display) -> Self {
+        BootError(text.to_string())
+    }
+}
+
+impl fmt::Display for BootError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for BootError {}
+
+/// An interface that is taken over.
+pub struct Taken {
+    /// What is known of it.
+    pub interface: Interface,
+    /// The program on it; dropping it detaches.
+    pub program: Program,
+    /// How its queues hand frames over.
+    pub mode: Mode,
+}
+
+/// Everything that runs.
+pub struct Running {
+    /// The interfaces, in order of their [`PortId`].
+    pub taken: Vec<Taken>,
+    /// The kernel's tables.
+    pub kernel: KernelTables,
+    /// The forwarding table that the workers have.
+    pub snapshot: Snapshot,
+    /// What was stated, to make the next snapshot with.
+    pub stated: Stated,
+    /// Where each worker takes commands.
+    pub commands: Vec<(Sender<Command>, Arc<Bell>)>,
+    /// What workers ask.
+    pub requests: Receiver<Request>,
+    /// Wakes the control thread.
+    pub bell: Arc<Bell>,
+    /// The threads.
+    pub threads: Vec<JoinHandle<()>>,
+    /// The cores, by worker.
+    pub cores: Vec<usize>,
+    /// Every listener.
+    pub listeners: Vec<ListenerPlan>,
+    /// Source ports towards servers.
+    pub source_ports: RangeInclusive<u16>,
+}
+
+/// Addresses and routes that are stated, not the kernel's; and the interfaces they are on.
+pub struct Stated {
+    ports: Vec<KernelPort>,
+    addresses: Vec<StatedAddress>,
+    routes: Vec<StatedRoute>,
+}
+
+impl Stated {
+    /// The forwarding table of this moment.
+    pub fn snapshot(&self, kernel: &KernelTables) -> Result<Snapshot, BootError> {
+        kernel.snapshot(&self.ports, &self.addresses, &self.routes).map_err(BootError::new)
+    }
+}
+
+/// Takes over the interfaces and starts the workers.
+pub fn boot(config: &Config, order: &RunOrder, clock: Clock) -> Result<Running, BootError> {
+    let interfaces = read_interfaces(config, order)?;
+    let cores = choose_cores(config, order, &interfaces)?;
+    check_queues(&interfaces, cores.len())?;
+    let kernel = KernelTables::open()
+        .map_err(|error| BootError(format!("cannot read the kernel's routes by netlink: {error}")))?;
+    let stated = state(config, &interfaces, &kernel)?;
+    let snapshot = stated.snapshot(&kernel)?;
+    let source_ports = config.global.source_ports.clone().unwrap_or(SOURCE_PORTS);
+    let listeners = plan_listeners(config, &interfaces)?;
+    check_ports(&listeners, &source_ports, &snapshot.fib)?;
+
+    let mut taken = Vec::new();
+    let mut queues: Vec<Vec<XskQueue>> = cores.iter().map(|_| Vec::new()).collect();
+    for interface in &interfaces {
+        taken.push(take_over(interface, &mut queues)?);
+    }
+    let bells: Vec<Arc<Bell>> =
+        cores.iter().map(|_| Bell::new()).collect::<Result<_, _>>().map_err(BootError::new)?;
+    let bell = Bell::new().map_err(BootError::new)?;
+    let shared = Arc::new(Shared::new(
+        config,
+        bells.iter().map(|bell| Box::new(bell.clone()) as Box<dyn Wake>).collect(),
+    ));
+    let secret = random_secret().map_err(BootError::new)?;
+    let rss = taken.iter().map(|taken| rss_of(&taken.interface)).collect();
+    let base = StackConfig {
+        workers: cores.len(),
+        source_ports: source_ports.clone(),
+        rss,
+        ..StackConfig::new(secret)
+    };
+    let wakes: Vec<Arc<dyn Wake>> =
+        bells.iter().map(|bell| bell.clone() as Arc<dyn Wake>).collect();
+    let (to_control, requests) = unbounded();
+    let mut running = Running {
+        taken,
+        kernel,
+        snapshot,
+        stated,
+        commands: Vec::new(),
+        requests,
+        bell,
+        threads: Vec::new(),
+        cores: cores.clone(),
+        listeners,
+        source_ports,
+    };
+    let per_worker = queues.into_iter().zip(handover::connect(&wakes)).enumerate();
+    for (number, (queues, handover)) in per_worker {
+        let stack = Stack::new(StackConfig { worker: number, ..base.clone() });
+        let (sender, commands) = unbounded();
+        let parts = Parts {
+            number,
+            core: cores[number],
+            ports: Ports::new(queues.into_iter().map(port_of).collect()),
+            transport: StackTransport { stack },
+            proxy: Core::new(config, shared.clone(), number, order.debug),
+            handover,
+            mailbox: Mailbox {
+                commands,
+                requests: to_control.clone(),
+                control: running.bell.clone(),
+            },
+            rx_burst: config.global.maxpollevents,
+        };
+        running.commands.push((sender, bells[number].clone()));
+        running.threads.push(spawn(parts, bells[number].clone(), clock)?);
+    }
+    running.tell_fib();
+    for plan in &running.listeners {
+        for (sender, bell) in &running.commands {
+            let _ = sender.send(Command::Listen(plan.clone()));
+            bell.wake();
+        }
+    }
+    // Every worker listens before the first packet is steered to one.
+    let _ = crate::control::ask_reports(&running.commands);
+    running.steer()?;
+    Ok(running)
+}
+
+impl Running {
+    /// Gives all workers the forwarding table, and the neighbours by its links.
+    pub fn tell_fib(&self) {
+        let fib = Arc::new(self.snapshot.fib.clone());
+        let neighbors: Vec<_> = self
+            .kernel
+            .neighbors()
+            .filter_map(|update| match update.state {
+                crate::netlink::NeighborState::Reachable(mac) => {
+                    Some((self.snapshot.link_of(update.interface)?, update.ip, mac))
+                }
+                crate::netlink::NeighborState::Gone => None,
+            })
+            .collect();
+        for (sender, bell) in &self.commands {
+            let _ = sender.send(Command::SetFib(fib.clone(), neighbors.clone()));
+            bell.wake();
+        }
+    }
+
+    /// Tells the programs on all interfaces what to take.
+    pub fn steer(&mut self) -> Result<(), BootError> {
+        let steering = steering(&self.snapshot.fib, &self.listeners, &self.source_ports);
+        for taken in &mut self.taken {
+            taken.program.set_steering(&steering).map_err(|error| {
+                BootError(format!("cannot steer packets of {}: {error}", taken.interface.name))
+            })?;
+        }
+        Ok(())
+    }
+}
+
+// Interfaces and cores.
+
+fn read_interfaces(config: &Config, order: &RunOrder) -> Result<Vec<Interface>, BootError> {
+    let names =
+        if order.interfaces.is_empty() { &config.global.interfaces } else { &order.interfaces };
+    if names.is_empty() {
+        return Err(BootError::new(
+            "no interface to take over: name one with `--interface eth0`, or with `interface eth0` in \
+             the global section",
+        ));
+    }
+    names
+        .iter()
+        .map(|name| {
+            let interface = Interface::read(name).map_err(BootError::new)?;
+            if !interface.up {
+                return Err(BootError(format!(
+                    "interface {name} is down: bring it up with `ip link set dev {name} up`"
+                )));
+            }
+            Ok(interface)
+        })
+        .collect()
+}
+
+/// The cores: as told, else the first of them, as many as `nbthread` says or there are queues.
+fn choose_cores(
+    config: &Config,
+    order: &RunOrder,
+    interfaces: &[Interface],
+) -> Result<Vec<usize>, BootError> {
+    let online = std::thread::available_parallelism().map_or(1, |count| count.get());
+    let cores = match (&order.cores, config.global.nbthread) {
+        (Some(cores), _) => cores.clone(),
+        (None, Some(count)) => (0..count as usize).collect(),
+        (None, None) => {
+            let queues = interfaces.iter().map(|interface| interface.rx_queues as usize).min();
+            (0..queues.unwrap_or(1).min(online)).collect()
+        }
+    };
+    match cores.iter().find(|&&core| core >= online) {
+        Some(core) => Err(BootError(format!(
+            "core {core} is not there: this machine has cores 0-{}; choose others with --cores",
+            online - 1
+        ))),
+        None => Ok(cores),
+    }
+}
+
+/// Each queue has its worker and each worker its queue: a packet on a queue that nobody serves would
+/// reach the kernel, which resets what it does not know.
+fn check_queues(interfaces: &[Interface], workers: usize) -> Result<(), BootError> {
+    match interfaces.iter().find(|interface| interface.rx_queues as usize != workers) {
+        Some(Interface { name, rx_queues, .. }) => Err(BootError(format!(
+            "{name} has {rx_queues} receive queue{} but there {} {workers} worker{}: set the queues with \
+             `ethtool -L {name} combined {workers}` (scripts/setup-xdp.sh {name} --queues {workers} does \
+             it), or give as many cores as there are queues with --cores",
+            if *rx_queues == 1 { "" } else { "s" },
+            if workers == 1 { "is" } else { "are" },
+            if workers == 1 { "" } else { "s" },
+        ))),
+        None => Ok(()),
+    }
+}
+
+/// Attaches the program and opens one queue per worker.
+fn take_over(interface: &Interface, queues: &mut [Vec<XskQueue>]) -> Result<Taken, BootError> {
+    let mut program =
+        Program::attach(&interface.name, Mode::ZeroCopy).map_err(BootError::new)?;
+    let mut mode = program.mode();
+    for (number, worker) in queues.iter_mut().enumerate() {
+        let config =
+            XskConfig { prefer: program.mode(), ..XskConfig::new(&interface.name, number as u32) };
+        let queue = XskQueue::open(&config).map_err(BootError::new)?;
+        program.register(&queue).map_err(BootError::new)?;
+        mode = queue.mode();
+        worker.push(queue);
+    }
+    Ok(Taken { interface: interface.clone(), program, mode })
+}
+
+fn port_of(queue: XskQueue) -> Port<XskQueue> {
+    let name = format!("{}/{}", queue.interface(), queue.queue());
+    Port::new(name, queue.mode().to_string().replace(' ', "-"), queue)
+}
+
+fn rss_of(interface: &Interface) -> Option<Rss> {
+    let rss = interface.rss.as_ref()?;
+    let indirection = rss.indirection.iter().map(|&queue| queue as u16).collect();
+    Rss::new(rss.key.clone(), indirection).ok()
+}
+
+fn random_secret() -> std::io::Result<Secret> {
+    let mut secret = [0; 16];
+    std::fs::File::open("/dev/urandom")?.read_exact(&mut secret)?;
+    Ok(Secret(secret))
+}
+
+fn spawn(
+    parts: Parts<XskQueue>,
+    bell: Arc<Bell>,
+    clock: Clock,
+) -> Result<JoinHandle<()>, BootError> {
+    let (number, core) = (parts.number, parts.core);
+    std::thread::Builder::new()
+        .name(format!("worker {number}"))
+        .spawn(move || {
+            let mut mask = rustix::thread::CpuSet::new();
+            mask.set(core);
+            rustix::thread::sched_setaffinity(None, &mask)
+                .unwrap_or_else(|error| panic!("cannot pin worker {number} to core {core}: {error}"));
+            Worker::new(parts, clock.now()).run(&clock, bell);
+        })
+        .map_err(|error| BootError(format!("cannot start worker {number}: {error}")))
+}
+
+// Addresses and ports.
+
+/// Addresses and routes of the configuration, with those of `bind` lines that nobody has.
+fn state(
+    config: &Config,
+    interfaces: &[Interface],
+    kernel: &KernelTables,
+) -> Result<Stated, BootError> {
+    let ports: Vec<KernelPort> = interfaces
+        .iter()
+        .enumerate()
+        .map(|(index, interface)| KernelPort {
+            index: interface.index,
+            port: PortId(index as u8),
+            mac: interface.mac,
+            mtu: interface.mtu.min(FRAME_MTU_MAX) as u16,
+            partial_checksums: interface.has_partial_checksums(),
+        })
+        .collect();
+    let place = |name: &Option<String>, at: &crate::config::model::Location| {
+        let Some(name) = name else { return Ok(None) };
+        match interfaces.iter().position(|interface| interface.name == *name) {
+            Some(index) => Ok(Some(PortId(index as u8))),
+            None => Err(BootError(format!(
+                "[{}:{}]: interface '{name}' is not among those that xlb takes over; name it with \
+                 --interface or `interface` too",
+                at.file, at.line
+            ))),
+        }
+    };
+    let mut addresses = Vec::new();
+    for own in &config.global.addresses {
+        let port = place(&own.interface, &own.at)?.unwrap_or(PortId(0));
+        addresses.push(StatedAddress { net: own.net, port, vlan: own.vlan });
+    }
+    let mut routes = Vec::new();
+    for route in &config.global.routes {
+        let port = place(&route.interface, &route.at)?;
+        routes.push(StatedRoute { prefix: route.prefix, via: route.via, port, vlan: route.vlan });
+    }
+    for bind in config.proxies.iter().filter(|proxy| !proxy.disabled).flat_map(|proxy| &proxy.binds) {
+        let Some(ip) = bind.address else { continue };
+        let is_stated = addresses.iter().any(|stated: &StatedAddress| stated.net.addr() == ip);
+        if kernel.has_address(ip) || is_stated {
+            continue;
+        }
+        let port = place(&bind.interface, &bind.at)?.or_else(|| kernel.port_towards(&ports, ip));
+        let port = port.unwrap_or(PortId(0));
+        addresses.push(StatedAddress { net: IpNet::from(ip), port, vlan: None });
+    }
+    Ok(Stated { ports, addresses, routes })
+}
+
+/// IP packet that a frame of 4096 bytes holds beside its headroom and an Ethernet header with two tags.
+const FRAME_MTU_MAX: u32 = 4096 - 256 - 22;
+
+/// Every listener of the configuration, wildcards by family.
+fn plan_listeners(
+    config: &Config,
+    interfaces: &[Interface],
+) -> Result<Vec<ListenerPlan>, BootError> {
+    let mut plans = Vec::new();
+    for (index, proxy) in config.proxies.iter().enumerate().filter(|(_, proxy)| !proxy.disabled) {
+        for bind in &proxy.binds {
+            let bind = Arc::new(bind.clone());
+            let limit = Arc::new(Limit::new(bind.maxconn));
+            for ipv6 in families_of(&bind) {
+                plans.push(ListenerPlan {
+                    frontend: ProxyIndex(index),
+                    bind: bind.clone(),
+                    limit: limit.clone(),
+                    at: listen_at(&bind, ipv6, interfaces)?,
+                });
+            }
+        }
+    }
+    if plans.is_empty() {
+        return Err(BootError::new(
+            "no listener: no enabled `frontend` or `listen` section has a `bind` line",
+        ));
+    }
+    Ok(plans)
+}
+
+fn families_of(bind: &Bind) -> Vec<bool> {
+    match (bind.address, bind.families) {
+        (Some(ip), _) => vec![ip.is_ipv6()],
+        (None, Families::V4) => vec![false],
+        (None, Families::V6) => vec![true],
+        (None, Families::Both) => vec![false, true],
+    }
+}
+
+fn listen_at(bind: &Bind, ipv6: bool, interfaces: &[Interface]) -> Result<ListenAt, BootError> {
+    let interface = match &bind.interface {
+        None => None,
+        Some(name) => {
+            let place = interfaces.iter().position(|interface| interface.name == *name);
+            Some(place.ok_or_else(|| {
+                BootError(format!(
+                    "[{}:{}]: 'bind ... interface {name}': xlb does not take over that interface; name it \
+                     with --interface or `interface` too",
+                    bind.at.file, bind.at.line
+                ))
+            })? as u8)
+        }
+    };
+    Ok(ListenAt {
+        address: bind.address,
+        ipv6,
+        port: bind.port,
+        interface,
+        backlog: bind.backlog.unwrap_or(bind.maxconn).max(1) as usize,
+    })
+}
+
+/// Ports that the kernel's programs listen on are theirs: taking one would cut them off.
+fn check_ports(
+    listeners: &[ListenerPlan],
+    source_ports: &RangeInclusive<u16>,
+    fib: &Fib,
+) -> Result<(), BootError> {
+    let is_shared = |ip: IpAddr| {
+        fib.address(ip).is_some_and(|address| address.ownership == Ownership::Shared)
+    };
+    let theirs = kernel_ports::listening();
+    for plan in listeners {
+        let ListenAt { address, ipv6, port, .. } = plan.at;
+        if source_ports.contains(&port) {
+            return Err(BootError(format!(
+                "[{}:{}]: port {port} lies within source-ports {}-{}, which connections to servers leave \
+                 from; choose another range with `source-ports` in the global section",
+                plan.bind.at.file,
+                plan.bind.at.line,
+                source_ports.start(),
+                source_ports.end()
+            )));
+        }
+        let conflict = theirs.iter().find(|theirs| {
+            theirs.port == port
+                && theirs.ip.is_ipv6() == ipv6
+                && match address {
+                    None => theirs.ip.is_unspecified() || is_shared(theirs.ip),
+                    Some(ip) => theirs.ip == ip || (theirs.ip.is_unspecified() && is_shared(ip)),
+                }
+        });
+        if let Some(theirs) = conflict {
+            return Err(BootError(format!(
+                "[{}:{}]: a program of this machine already listens on {theirs} (see `ss -ltnp`): bind \
+                 another address or port, or stop it",
+                plan.bind.at.file, plan.bind.at.line
+            )));
+        }
+    }
+    let within = |theirs: &&netstack::Endpoint| {
+        source_ports.contains(&theirs.port)
+            && (theirs.ip.is_unspecified() || is_shared(theirs.ip))
+    };
+    match theirs.iter().find(within) {
+        None => Ok(()),
+        Some(theirs) => Err(BootError(format!(
+            "a program of this machine listens on {theirs}, within source-ports {}-{}: its packets would \
+             come to xlb; choose another range with `source-ports` in the global section",
+            source_ports.start(),
+            source_ports.end()
+        ))),
+    }
+}
+
+/// What the programs on the interfaces take.
+fn steering(
+    fib: &Fib,
+    listeners: &[ListenerPlan],
+    source_ports: &RangeInclusive<u16>,
+) -> Steering {
+    let addresses: BTreeMap<IpAddr, AddressOwner> = fib
+        .addresses()
+        .iter()
+        .map(|address| {
+            let owner = match address.ownership {
+                Ownership::Shared => AddressOwner::Shared,
+                Ownership::Sole => AddressOwner::Sole,
+            };
+            (address.net.addr(), owner)
+        })
+        .collect();
+    let listeners: BTreeSet<nic::Listener> = listeners
+        .iter()
+        .map(|plan| nic::Listener {
+            address: plan.at.address,
+            ipv6: plan.at.ipv6,
+            port: plan.at.port,
+        })
+        .collect();
+    Steering { addresses, listeners, source_ports: source_ports.clone() }
+}

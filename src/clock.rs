@@ -1,0 +1,25 @@
+//! The time: read once a turn, handed down from there.
+//!
+//! In:    the kernel's monotonic clock
+//! Out:   `Instant`
+//! Never: read anywhere but in the worker's loop and the control thread
+
+pub use netstack::Instant;
+
+/// Microseconds of the monotonic clock since this was made.
+#[derive(Clone, Copy, Debug)]
+pub struct Clock {
+    epoch: std::time::Instant,
+}
+
+impl Clock {
+    /// A clock that begins now. Copies of it tell the same time.
+    pub fn start() -> Self {
+        Clock { epoch: std::time::Instant::now() }
+    }
+
+    /// The time.
+    pub fn now(&self) -> Instant {
+        Instant::from_micros(self.epoch.elapsed().as_micros() as u64)
+    }
+}

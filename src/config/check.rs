@@ -1,0 +1,330 @@
+//! What only the whole configuration can tell.
+//!
+//! In:    the drafts of every section
+//! Out:   a [`Config`] whose references hold, or the report
+//! Never: reads a word again
+//! Read:  docs/configuration.md, "Checks"
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::net::IpAddr;
+
+use super::Loaded;
+use super::bind::BindDraft;
+use super::global::GlobalDraft;
+use super::model::{
+    Bind, Config, Families, Global, Location, MAXCONN_DEFAULT, OwnAddress, Proxy, ProxyIndex,
+    ProxyKind,
+};
+use super::nearest::suggestion;
+use super::parser::Parser;
+use super::proxy::ProxyDraft;
+use super::report::{Diagnostic, Report, Severity};
+
+/// Turns drafts into a configuration.
+pub(super) fn finish(parser: Parser<'_>) -> Result<Loaded, Report> {
+    let Parser { context, global, proxies: drafts, maxconn, .. } = parser;
+    let mut report = context.report;
+    let has_errors = report.is_fatal();
+    let global = finish_global(global, &mut report);
+    check_ids(&drafts, &mut report);
+    let backends = backends(&drafts);
+    let proxies: Vec<Proxy> = drafts
+        .iter()
+        .enumerate()
+        .map(|(index, draft)| {
+            let itself = ProxyIndex(index);
+            let default_backend = default_backend(draft, itself, &backends, &drafts, &mut report);
+            finish_proxy(draft, default_backend, maxconn.unwrap_or(MAXCONN_DEFAULT))
+        })
+        .collect();
+    for proxy in &proxies {
+        check_server_names(proxy, &mut report);
+    }
+    check_listeners(&proxies, &global, &mut report);
+    if !has_errors {
+        // A line that was refused may be the very one that a warning would ask for.
+        proxies.iter().for_each(|proxy| warn_about(proxy, &mut report));
+    }
+    if report.is_fatal() {
+        report.alert(None, "Fatal errors found in configuration.".into());
+        return Err(report);
+    }
+    let config = Config { global, proxies, inactive: context.inactive };
+    Ok(Loaded { config, warnings: report.diagnostics })
+}
+
+fn finish_global(draft: GlobalDraft, report: &mut Report) -> Global {
+    let GlobalDraft { mut global, nbproc } = draft;
+    if let Some((at, workers)) = nbproc {
+        let text = match global.nbthread {
+            None => {
+                format!("'nbproc {workers}' is taken as {workers} workers: one process serves all.")
+            }
+            Some(threads) => format!(
+                "'nbproc {workers}' is ignored: 'nbthread {threads}' says how many workers there are."
+            ),
+        };
+        report.say(Severity::Notice, Some(&at), text);
+        global.nbthread = global.nbthread.or(Some(workers));
+    }
+    global.maxconn = global.maxconn.filter(|limit| *limit > 0);
+    check_addresses(&global, report);
+    check_routes(&global, report);
+    global
+}
+
+fn check_addresses(global: &Global, report: &mut Report) {
+    for (index, own) in global.addresses.iter().enumerate() {
+        let same =
+            |other: &&OwnAddress| other.net.addr() == own.net.addr() && other.vlan == own.vlan;
+        if let Some(other) = global.addresses[..index].iter().find(same) {
+            let text = format!(
+                "address '{}' is already stated at line {}.",
+                own.net.addr(),
+                other.at.line
+            );
+            report.alert(Some(&own.at), text);
+        }
+        check_interface("address", own.interface.as_deref(), &own.at, global, report);
+    }
+}
+
+/// A line that needs an interface must name one that xlb has, or there must be no choice.
+fn check_interface(
+    keyword: &str,
+    interface: Option<&str>,
+    at: &Location,
+    global: &Global,
+    report: &mut Report,
+) {
+    let known = &global.interfaces;
+    match interface {
+        None if known.len() > 1 => {
+            let text = format!(
+                "'{keyword}' must say which 'interface' it belongs to: '{}'.",
+                known.join("' or '")
+            );
+            report.alert(Some(at), text);
+        }
+        Some(name) if !known.is_empty() && !known.iter().any(|known| known == name) => {
+            let text = format!("'{keyword}' : interface '{name}' is not listed by 'interface'.");
+            report.alert(Some(at), text);
+        }
+        _ => {}
+    }
+}
+
+fn check_routes(global: &Global, report: &mut Report) {
+    for route in &global.routes {
+        // The scope of a link-local router is its link, so its route must say which one.
+        let is_link_local = matches!(route.via, IpAddr::V6(via) if via.is_unicast_link_local());
+        if is_link_local || route.interface.is_some() {
+            check_interface("route", route.interface.as_deref(), &route.at, global, report);
+        }
+        let reaches =
+            |own: &OwnAddress| own.net.contains(&route.via) && own.vlan == route.vlan.or(own.vlan);
+        if !is_link_local && !global.addresses.iter().any(reaches) {
+            let text = format!("'route' : no 'address' is on a network with '{}'.", route.via);
+            report.alert(Some(&route.at), text);
+        }
+    }
+}
+
+fn check_ids(drafts: &[ProxyDraft], report: &mut Report) {
+    let mut seen: HashMap<u32, &ProxyDraft> = HashMap::new();
+    for draft in drafts {
+        let Some((at, id)) = &draft.id else { continue };
+        match seen.entry(*id) {
+            Entry::Vacant(entry) => _ = entry.insert(draft),
+            Entry::Occupied(entry) => {
+                let first = entry.get();
+                let text = format!(
+                    "{} '{}' reuses the custom id {id} of {} '{}' (declared at {}:{}).",
+                    draft.type_name(),
+                    draft.name,
+                    first.type_name(),
+                    first.name,
+                    first.at.file,
+                    first.at.line
+                );
+                report.alert(Some(at), text);
+            }
+        }
+    }
+}
+
+/// Backends by name, the first of each.
+fn backends(drafts: &[ProxyDraft]) -> HashMap<&str, ProxyIndex> {
+    let mut backends = HashMap::new();
+    for (index, draft) in drafts.iter().enumerate() {
+        if draft.kind.is_some_and(ProxyKind::is_backend) {
+            backends.entry(draft.name.as_str()).or_insert(ProxyIndex(index));
+        }
+    }
+    backends
+}
+
+fn default_backend(
+    draft: &ProxyDraft,
+    itself: ProxyIndex,
+    backends: &HashMap<&str, ProxyIndex>,
+    drafts: &[ProxyDraft],
+    report: &mut Report,
+) -> Option<ProxyIndex> {
+    if !draft.kind.is_some_and(ProxyKind::is_frontend) {
+        return None;
+    }
+    let Some((at, name)) = &draft.settings.default_backend else {
+        let is_complete = draft.kind == Some(ProxyKind::Listen) && !draft.servers.is_empty();
+        return is_complete.then_some(itself);
+    };
+    let found = backends.get(name.as_str()).copied();
+    // Behind a header that was refused there may be the backend: one error is enough.
+    if found.is_none() && !drafts.iter().any(|other| other.has_faulty_header) {
+        let near = suggestion(name, backends.keys().copied());
+        let text = format!(
+            "Proxy '{}': unable to find required default_backend: '{name}'{near}",
+            draft.name
+        );
+        report.alert(Some(at), text);
+    }
+    if found == Some(itself) {
+        let text = format!("Proxy '{}': loop detected for default_backend: '{name}'.", draft.name);
+        report.alert(Some(at), text);
+    }
+    found
+}
+
+fn finish_proxy(draft: &ProxyDraft, default_backend: Option<ProxyIndex>, maxconn: u32) -> Proxy {
+    let settings = &draft.settings;
+    let maxconn = settings.maxconn.unwrap_or(maxconn);
+    let bind = |bind: &BindDraft| Bind {
+        maxconn: bind.maxconn.unwrap_or(maxconn),
+        backlog: bind.bind.backlog.or(settings.backlog),
+        ..bind.bind.clone()
+    };
+    Proxy {
+        at: draft.at.clone(),
+        name: draft.name.as_str().into(),
+        kind: draft.kind.expect("defaults are kept apart"),
+        disabled: settings.disabled,
+        maxconn,
+        backlog: settings.backlog,
+        binds: draft.binds.iter().map(bind).collect(),
+        default_backend,
+        balance: settings.balance,
+        servers: draft.servers.iter().map(|server| server.server.clone()).collect(),
+        timeouts: settings.timeouts,
+        retries: settings.retries,
+        redispatch: settings.redispatch,
+    }
+}
+
+fn check_server_names(proxy: &Proxy, report: &mut Report) {
+    let mut seen: HashMap<&str, u32> = HashMap::new();
+    for server in &proxy.servers {
+        match seen.entry(&server.name) {
+            Entry::Vacant(entry) => _ = entry.insert(server.at.line),
+            Entry::Occupied(entry) => {
+                let text = format!(
+                    "proxy '{}', another server named '{}' was already defined at line {}, please use distinct names.",
+                    proxy.name,
+                    server.name,
+                    entry.get()
+                );
+                report.alert(Some(&server.at), text);
+            }
+        }
+    }
+}
+
+/// What a listener answers for; `None` is the wildcard of the family.
+type Listening<'a> = (u16, bool, Option<IpAddr>, Option<&'a str>);
+
+/// A connection must have one listener: no two may have the same address and port.
+fn check_listeners(proxies: &[Proxy], global: &Global, report: &mut Report) {
+    let mut seen: HashMap<Listening<'_>, (&Proxy, &Bind)> = HashMap::new();
+    let mut told: Option<(&Location, &Location)> = None;
+    for proxy in proxies.iter().filter(|proxy| !proxy.disabled) {
+        for bind in &proxy.binds {
+            for is_ipv6 in families(bind.families) {
+                let key = (bind.port, *is_ipv6, bind.address, bind.interface.as_deref());
+                let Some((first, other)) = seen.insert(key, (proxy, bind)) else { continue };
+                // Two ranges that overlap are one mistake.
+                if told.replace((&other.at, &bind.at)) == Some((&other.at, &bind.at)) {
+                    continue;
+                }
+                let text = format!(
+                    "'bind' : address and port '{}' already belong to {} at {}:{}.",
+                    shown(bind),
+                    first.name,
+                    other.at.file,
+                    other.at.line
+                );
+                report.alert(Some(&bind.at), text);
+            }
+            let source_ports = global.source_ports.as_ref();
+            if source_ports.is_some_and(|ports| ports.contains(&bind.port)) {
+                let text = format!(
+                    "'bind' : port {} is also one of the 'source-ports' towards servers.",
+                    bind.port
+                );
+                report.warning(Some(&bind.at), text);
+            }
+        }
+    }
+}
+
+fn families(families: Families) -> &'static [bool] {
+    match families {
+        Families::V4 => &[false],
+        Families::V6 => &[true],
+        Families::Both => &[false, true],
+    }
+}
+
+fn shown(bind: &Bind) -> String {
+    match (bind.address, bind.families) {
+        (Some(IpAddr::V6(address)), _) => format!("[{address}]:{}", bind.port),
+        (Some(address), _) => format!("{address}:{}", bind.port),
+        (None, Families::V4) => format!("*:{}", bind.port),
+        (None, _) => format!("[::]:{}", bind.port),
+    }
+}
+
+fn warn_about(proxy: &Proxy, report: &mut Report) {
+    if proxy.disabled {
+        return;
+    }
+    let kind = match proxy.kind {
+        ProxyKind::Frontend => "frontend",
+        ProxyKind::Backend => "backend",
+        ProxyKind::Listen => "proxy",
+    };
+    if proxy.kind.is_frontend() && proxy.binds.is_empty() {
+        let text = format!(
+            "{kind} '{}' has no 'bind' directive. Please declare it as a backend if this was intended.",
+            proxy.name
+        );
+        report.warning(Some(&proxy.at), text);
+    }
+    let timeouts = &proxy.timeouts;
+    let lacks_client = proxy.kind.is_frontend() && timeouts.client.is_none();
+    let lacks_server = proxy.kind.is_backend()
+        && !proxy.servers.is_empty()
+        && (timeouts.connect.is_none() || (timeouts.server.is_none() && timeouts.tunnel.is_none()));
+    if lacks_client || lacks_server {
+        report.push(Diagnostic {
+            severity: Severity::Warning,
+            at: Some(proxy.at.clone()),
+            text: format!("missing timeouts for {kind} '{}'.", proxy.name),
+            excerpt: None,
+            hint: Some(
+                "Not invalid, but connections whose peer vanished will stay for ever.\n\
+                 Give each of 'timeout client', 'timeout connect' and 'timeout server' a value other than zero."
+                    .into(),
+            ),
+        });
+    }
+}

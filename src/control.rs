@@ -1,0 +1,184 @@
+//! The control thread: signals, the kernel's news, what workers ask.
+//!
+//! In:    signals, netlink, requests of the workers
+//! Out:   commands to the workers; what an operator reads
+//! Owns:  everything that runs
+//! Never: on a worker's core, or in the way of a packet
+
+use std::io::Read;
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crossbeam::channel::{Sender, unbounded};
+use netstack::Resolve;
+use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
+use signal_hook::iterator::backend::SignalDelivery;
+use signal_hook::iterator::exfiltrator::SignalOnly;
+
+use crate::bell::Bell;
+use crate::boot::Running;
+use crate::log;
+use crate::netlink::{Changes, NeighborState, NeighborUpdate};
+use crate::report;
+use crate::shared::Wake;
+use crate::worker::{Command, Request, WorkerReport};
+
+/// A worker answers within a turn; one that does not is not waited for longer.
+const REPORT_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// A place where a worker takes commands, and what wakes it.
+type Line = (Sender<Command>, Arc<Bell>);
+
+/// Asks all workers how they are.
+pub fn ask_reports(workers: &[Line]) -> Vec<WorkerReport> {
+    let (sender, receiver) = unbounded();
+    for (commands, bell) in workers {
+        let _ = commands.send(Command::Report(sender.clone()));
+        bell.wake();
+    }
+    drop(sender);
+    let mut reports: Vec<WorkerReport> =
+        (0..workers.len()).map_while(|_| receiver.recv_timeout(REPORT_TIMEOUT).ok()).collect();
+    reports.sort_by_key(|report| report.worker);
+    reports
+}
+
+/// The signals that xlb acts upon, as a pipe to poll.
+pub struct Signals {
+    delivery: SignalDelivery<UnixStream, SignalOnly>,
+}
+
+impl Signals {
+    /// From now on these signals come here.
+    pub fn open() -> std::io::Result<Self> {
+        let (read, write) = UnixStream::pair()?;
+        let wanted = [SIGINT, SIGTERM, SIGHUP, SIGQUIT];
+        Ok(Signals { delivery: SignalDelivery::with_pipe(read, write, SignalOnly, wanted)? })
+    }
+
+    fn pending(&mut self) -> Vec<i32> {
+        // Empties the pipe, and then looks which signals there were.
+        match self.delivery.poll_pending(&mut drain) {
+            Ok(Some(signals)) => signals.collect(),
+            _ => self.delivery.pending().collect(),
+        }
+    }
+}
+
+/// Reads what is there; `false` when nothing is.
+fn drain(pipe: &mut UnixStream) -> std::io::Result<bool> {
+    pipe.set_nonblocking(true)?;
+    let mut bytes = [0; 64];
+    match pipe.read(&mut bytes) {
+        Ok(count) => Ok(count > 0),
+        Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// Runs until a signal ends it; returns that signal.
+pub fn run(mut running: Running, mut signals: Signals) -> i32 {
+    loop {
+        let readable = {
+            let pipe = signals.delivery.get_read().as_fd();
+            let fds = [pipe, running.kernel.fd()];
+            running.bell.sleep(&fds, None, || !running.requests.is_empty())
+        };
+        if readable[0] {
+            for signal in signals.pending() {
+                match signal {
+                    SIGHUP => eprint!("{}", report::full(&ask_reports(&running.commands))),
+                    SIGQUIT => eprint!("{}", report::pools_only(&ask_reports(&running.commands))),
+                    _ => {
+                        stop(running, signal);
+                        return signal;
+                    }
+                }
+            }
+        }
+        while let Ok(request) = running.requests.try_recv() {
+            if let Request::Resolve(worker, resolve) = request {
+                resolve_neighbor(&mut running, worker, resolve);
+            }
+        }
+        if readable[1] {
+            follow_kernel(&mut running);
+        }
+    }
+}
+
+/// Has the kernel resolve a neighbour; what it knows already goes to the asker at once.
+fn resolve_neighbor(running: &mut Running, worker: usize, resolve: Resolve) {
+    let Some(interface) = running.snapshot.interface_of(resolve.link) else { return };
+    match running.kernel.resolve(interface, resolve.address) {
+        Ok(Some(update)) => tell_neighbor(running, update, Some(worker)),
+        Ok(None) => {}
+        Err(error) => {
+            let address = resolve.address;
+            log::warning(format_args!("the kernel does not resolve neighbour {address}: {error}"));
+        }
+    }
+}
+
+fn tell_neighbor(running: &Running, update: NeighborUpdate, only: Option<usize>) {
+    let Some(link) = running.snapshot.link_of(update.interface) else { return };
+    let mac = match update.state {
+        NeighborState::Reachable(mac) => Some(mac),
+        NeighborState::Gone => None,
+    };
+    for (number, (commands, bell)) in running.commands.iter().enumerate() {
+        if only.is_none_or(|only| only == number) {
+            let _ = commands.send(Command::Neighbor(link, update.ip, mac));
+            bell.wake();
+        }
+    }
+}
+
+/// Passes on what changed in the kernel's tables.
+fn follow_kernel(running: &mut Running) {
+    let Changes { tables, neighbors, .. } = match running.kernel.handle_readable() {
+        Ok(changes) => changes,
+        Err(error) => {
+            log::warning(format_args!("cannot follow the kernel's tables: {error}"));
+            return;
+        }
+    };
+    if tables {
+        match running.stated.snapshot(&running.kernel) {
+            Ok(snapshot) => {
+                running.snapshot = snapshot;
+                running.tell_fib();
+                if let Err(error) = running.steer() {
+                    log::alert(format_args!("{error}"));
+                }
+            }
+            Err(error) => log::alert(format_args!(
+                "the kernel's addresses or routes changed so that they clash with the configuration; \
+                 xlb goes on with the old ones: {error}"
+            )),
+        }
+    }
+    for update in neighbors {
+        tell_neighbor(running, update, None);
+    }
+}
+
+/// Resets all connections, waits until that is said, and gives the interfaces back.
+fn stop(running: Running, signal: i32) {
+    let reports = ask_reports(&running.commands);
+    let name = signal_hook::low_level::signal_name(signal).unwrap_or("a signal");
+    log::notice(format_args!("{name}: resetting all connections and giving the interfaces back"));
+    for (commands, bell) in &running.commands {
+        let _ = commands.send(Command::Stop);
+        bell.wake();
+    }
+    let Running { threads, taken, .. } = running;
+    for thread in threads {
+        // A worker that panicked has ended the process already.
+        let _ = thread.join();
+    }
+    drop(taken);
+    eprint!("{}", report::full(&reports));
+}

@@ -1,0 +1,167 @@
+//! What an operator reads: how workers, queues, pools, proxies and servers are.
+//!
+//! In:    reports of the workers
+//! Out:   lines of `key=value`
+//! Never: asks anyone
+
+use std::fmt::Write;
+
+use netstack::buffer::PoolStats;
+
+use crate::backend::ServerCounters;
+use crate::core::FrontendCounters;
+use crate::worker::WorkerReport;
+
+/// The whole state, as SIGHUP writes it.
+pub fn full(reports: &[WorkerReport]) -> String {
+    let mut out = String::new();
+    for report in reports {
+        worker(&mut out, report);
+        for queue in &report.queues {
+            self::queue(&mut out, queue);
+        }
+    }
+    pools(&mut out, reports);
+    proxies(&mut out, reports);
+    out
+}
+
+/// Only the pools, as SIGQUIT writes them.
+pub fn pools_only(reports: &[WorkerReport]) -> String {
+    let mut out = String::new();
+    pools(&mut out, reports);
+    out
+}
+
+fn line(out: &mut String, text: std::fmt::Arguments<'_>) {
+    // Writing to a string cannot fail.
+    let _ = out.write_fmt(text);
+    out.push('\n');
+}
+
+fn worker(out: &mut String, report: &WorkerReport) {
+    let rx: u64 = report.queues.iter().map(|(_, _, stats)| stats.rx_frames).sum();
+    let tx: u64 = report.queues.iter().map(|(_, _, stats)| stats.tx_frames).sum();
+    line(
+        out,
+        format_args!(
+            "worker {} core={} idle_pct={:.1} turns={} rx={rx} tx={tx} handed_out={} handed_in={} \
+             handed_full={} streams={} connections={} half_open={} time_wait={}",
+            report.worker,
+            report.core,
+            report.idle_pct,
+            report.turns,
+            report.handed_out,
+            report.handed_in,
+            report.handed_full,
+            report.streams[0],
+            report.stack.connections.used,
+            report.stack.half_open,
+            report.stack.time_wait,
+        ),
+    );
+    let mut counters = format!("counters worker={}", report.worker);
+    for (name, value) in report.counters.iter().filter(|&(_, value)| value > 0) {
+        let _ = write!(counters, " {name}={value}");
+    }
+    line(out, format_args!("{counters}"));
+}
+
+fn queue(out: &mut String, (name, mode, stats): &(String, String, nic::WireStats)) {
+    line(
+        out,
+        format_args!(
+            "queue {name} mode={mode} rx_frames={} rx_bytes={} tx_frames={} tx_bytes={} kicks={} \
+             rx_dropped={} rx_fill_ring_empty={} rx_ring_full={} no_frame={} tx_full={} invalid={}",
+            stats.rx_frames,
+            stats.rx_bytes,
+            stats.tx_frames,
+            stats.tx_bytes,
+            stats.kicks,
+            stats.rx_dropped,
+            stats.rx_fill_ring_empty,
+            stats.rx_ring_full,
+            stats.no_frame,
+            stats.tx_full,
+            stats.rx_invalid_descriptors + stats.tx_invalid_descriptors,
+        ),
+    );
+}
+
+fn pools(out: &mut String, reports: &[WorkerReport]) {
+    for report in reports {
+        let [used, allocated, size] = report.streams;
+        let streams = PoolStats { size, allocated, used, ..PoolStats::default() };
+        let all = [
+            ("buffers", report.stack.buffers),
+            ("connections", report.stack.connections),
+            ("streams", streams),
+        ];
+        for (name, pool) in all {
+            line(
+                out,
+                format_args!(
+                    "pool {name} worker={} size={} allocated={} used={} failures={}",
+                    report.worker, pool.size, pool.allocated, pool.used, pool.failures
+                ),
+            );
+        }
+    }
+}
+
+fn proxies(out: &mut String, reports: &[WorkerReport]) {
+    let Some(first) = reports.first() else { return };
+    for (index, proxy) in first.proxies.iter().enumerate() {
+        let config = &proxy.config;
+        if config.kind.is_frontend() {
+            let frontend = sum(reports.iter().map(|report| report.proxies[index].frontend));
+            line(
+                out,
+                format_args!(
+                    "proxy {} frontend conns={} total={} bytes_in={} bytes_out={} failed={}",
+                    config.name,
+                    frontend.current,
+                    frontend.total,
+                    frontend.bytes_in,
+                    frontend.bytes_out,
+                    frontend.failed
+                ),
+            );
+        }
+        for (at, server) in config.servers.iter().enumerate() {
+            let counters =
+                sum_servers(reports.iter().map(|report| report.proxies[index].servers[at]));
+            line(
+                out,
+                format_args!(
+                    "server {}/{} conns={} total={} failed={} redispatched={}",
+                    config.name,
+                    server.name,
+                    counters.current,
+                    counters.total,
+                    counters.failed,
+                    counters.redispatched
+                ),
+            );
+        }
+    }
+}
+
+fn sum(all: impl Iterator<Item = FrontendCounters>) -> FrontendCounters {
+    all.fold(FrontendCounters::default(), |a, b| FrontendCounters {
+        current: a.current + b.current,
+        total: a.total + b.total,
+        bytes_in: a.bytes_in + b.bytes_in,
+        bytes_out: a.bytes_out + b.bytes_out,
+        failed: a.failed + b.failed,
+    })
+}
+
+fn sum_servers(all: impl Iterator<Item = ServerCounters>) -> ServerCounters {
+    all.fold(ServerCounters::default(), |a, b| ServerCounters {
+        current: a.current + b.current,
+        total: a.total + b.total,
+        failed: a.failed + b.failed,
+        redispatched: a.redispatched + b.redispatched,
+    })
+}

@@ -1,0 +1,349 @@
+//! One worker: one core, one queue of each interface, one turn after the other.
+//!
+//! In:    frames of its wires and of other workers, commands of the control thread, the time
+//! Out:   frames; requests to the control thread; reports
+//! Owns:  its wires, its stack, its streams
+//! Never: shares any of it; waits for anyone but the kernel's word that there is work
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crossbeam::channel::{Receiver, Sender};
+use netstack::counters::Counters;
+use netstack::fib::{Fib, LinkId};
+use netstack::{Instant, Resolve, StackStats};
+use nic::{Wire, WireStats};
+
+use crate::core::{Core, ListenerPlan, ProxyReport};
+use crate::handover::HandOver;
+use crate::idle::IdleMeter;
+use crate::port::Ports;
+use crate::shared::Wake;
+use crate::transport::stack::StackTransport;
+
+/// Frames taken from a wire in a turn, when `tune.maxpollevents` does not say.
+const RX_BURST: usize = 200;
+/// Frames given out in a turn.
+const TX_BURST: usize = 256;
+/// Tasks run in a turn.
+const RUN_BUDGET: usize = 200;
+/// Between two turns without work the core spins this long before it sleeps.
+const SPIN: Duration = Duration::from_micros(50);
+/// Longest sleep: the idle accounting wants a turn now and then.
+const SLEEP_MAX: Duration = Duration::from_millis(100);
+/// What is left to say at the end must be said within this time.
+const DRAIN_MAX: Duration = Duration::from_millis(500);
+
+/// What the control thread asks of a worker.
+pub enum Command {
+    /// A new forwarding table, and the neighbours that the kernel knows by its links.
+    SetFib(Arc<Fib>, Vec<(LinkId, IpAddr, [u8; 6])>),
+    /// News of a neighbour.
+    Neighbor(LinkId, IpAddr, Option<[u8; 6]>),
+    /// Open a listener.
+    Listen(ListenerPlan),
+    /// Say how it is.
+    Report(Sender<WorkerReport>),
+    /// Reset all connections and end.
+    Stop,
+}
+
+/// What a worker asks of the control thread.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Request {
+    /// The kernel should resolve a neighbour; the number is the worker's.
+    Resolve(usize, Resolve),
+    /// The worker has ended.
+    Ended(usize),
+}
+
+/// How a worker is.
+#[derive(Clone, Debug)]
+pub struct WorkerReport {
+    /// Its number.
+    pub worker: usize,
+    /// The core that it is pinned to.
+    pub core: usize,
+    /// Percent of the last second without work.
+    pub idle_pct: f64,
+    /// Turns so far.
+    pub turns: u64,
+    /// Frames that it gave to other workers.
+    pub handed_out: u64,
+    /// Frames that it took over from other workers.
+    pub handed_in: u64,
+    /// Frames that it could not give because a ring was full.
+    pub handed_full: u64,
+    /// Streams: now, allocated, bytes of one.
+    pub streams: [usize; 3],
+    /// Its stack.
+    pub stack: StackStats,
+    /// Its stack's counters.
+    pub counters: Counters,
+    /// Its queues: name, mode, counters.
+    pub queues: Vec<(String, String, WireStats)>,
+    /// Its proxies.
+    pub proxies: Vec<ProxyReport>,
+}
+
+/// How a worker talks to the control thread.
+pub struct Mailbox {
+    /// What it is asked.
+    pub commands: Receiver<Command>,
+    /// What it asks.
+    pub requests: Sender<Request>,
+    /// Wakes the control thread.
+    pub control: Arc<dyn Wake>,
+}
+
+/// A worker.
+pub struct Worker<W> {
+    /// Its number.
+    pub number: usize,
+    core: usize,
+    ports: Ports<W>,
+    transport: StackTransport,
+    proxy: Core<StackTransport>,
+    handover: HandOver,
+    mailbox: Mailbox,
+    idle: IdleMeter,
+    turns: u64,
+    rx_burst: usize,
+    /// When it gives up on what is left to say.
+    stopping: Option<Instant>,
+}
+
+/// What a turn leads to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Turn {
+    /// There was work: take the next turn at once.
+    Busy,
+    /// There was none, and there will be none before this time.
+    Idle(Option<Instant>),
+    /// The worker is done.
+    Ended,
+}
+
+/// What a worker is made of.
+pub struct Parts<W> {
+    /// Its number.
+    pub number: usize,
+    /// The core that it will be pinned to.
+    pub core: usize,
+    /// Its wires.
+    pub ports: Ports<W>,
+    /// Its stack.
+    pub transport: StackTransport,
+    /// Its part of the proxy.
+    pub proxy: Core<StackTransport>,
+    /// Its rings to the other workers.
+    pub handover: HandOver,
+    /// Its line to the control thread.
+    pub mailbox: Mailbox,
+    /// `tune.maxpollevents`
+    pub rx_burst: Option<u32>,
+}
+
+impl<W: Wire> Worker<W> {
+    /// A worker made of these parts, at `now`.
+    pub fn new(parts: Parts<W>, now: Instant) -> Self {
+        let Parts { number, core, ports, transport, proxy, handover, mailbox, rx_burst } = parts;
+        Worker {
+            number,
+            core,
+            ports,
+            transport,
+            proxy,
+            handover,
+            mailbox,
+            idle: IdleMeter::new(now),
+            turns: 0,
+            rx_burst: rx_burst.map_or(RX_BURST, |burst| burst.max(1) as usize),
+            stopping: None,
+        }
+    }
+
+    /// One turn. `now` was read once, just before.
+    pub fn turn(&mut self, now: Instant) -> Turn {
+        self.turns += 1;
+        self.ports.reclaim();
+        let received = self.ingress(now);
+        let woken = self.wake(now);
+        let ran = self.proxy.run(&mut self.transport, RUN_BUDGET, now);
+        let sent = self.egress(now);
+        self.ports.flush();
+        self.handover.flush();
+        let commanded = self.control(now);
+        if self.is_done(now) {
+            return Turn::Ended;
+        }
+        if received + ran + sent + commanded > 0 || woken || self.proxy.has_work() {
+            Turn::Busy
+        } else {
+            Turn::Idle(self.poll_at())
+        }
+    }
+
+    fn ingress(&mut self, now: Instant) -> usize {
+        let Worker { ports, transport, handover, rx_burst, .. } = self;
+        let stack = &mut transport.stack;
+        let own = ports.ingress(*rx_burst, stack, handover, now);
+        own + ports.ingress_handed(*rx_burst, stack, handover, now)
+    }
+
+    fn wake(&mut self, now: Instant) -> bool {
+        self.transport.stack.handle_timers(now);
+        self.proxy.wake(&mut self.transport, now)
+    }
+
+    fn egress(&mut self, now: Instant) -> usize {
+        // What ARP and neighbour discovery ask must go out in this turn too.
+        while let Some(resolve) = self.transport.stack.poll_resolve() {
+            self.request(Request::Resolve(self.number, resolve));
+        }
+        let sent = self.transport.stack.poll_transmit(TX_BURST, &mut self.ports, now);
+        while let Some(resolve) = self.transport.stack.poll_resolve() {
+            self.request(Request::Resolve(self.number, resolve));
+        }
+        sent
+    }
+
+    fn request(&self, request: Request) {
+        // The control thread outlives its workers; when it is gone, so is the process.
+        if self.mailbox.requests.send(request).is_ok() {
+            self.mailbox.control.wake();
+        }
+    }
+
+    fn poll_at(&self) -> Option<Instant> {
+        [self.transport.stack.poll_at(), self.proxy.poll_at()].into_iter().flatten().min()
+    }
+
+    // Commands.
+
+    fn control(&mut self, now: Instant) -> usize {
+        let mut count = 0;
+        while let Ok(command) = self.mailbox.commands.try_recv() {
+            self.obey(command, now);
+            count += 1;
+        }
+        count
+    }
+
+    fn obey(&mut self, command: Command, now: Instant) {
+        let stack = &mut self.transport.stack;
+        match command {
+            Command::SetFib(fib, neighbors) => {
+                stack.set_fib(fib, now);
+                for (link, ip, mac) in neighbors {
+                    stack.set_neighbor(link, ip, Some(mac), now);
+                }
+            }
+            Command::Neighbor(link, ip, mac) => stack.set_neighbor(link, ip, mac, now),
+            Command::Listen(plan) => {
+                // The configuration was checked for doubles before anything was opened.
+                let opened = self.proxy.listen(&plan, &mut self.transport);
+                assert!(opened.is_ok(), "{:?} is listened on twice", plan.at);
+            }
+            Command::Report(to) => {
+                // Who asked may have given up waiting.
+                let _ = to.send(self.report());
+            }
+            Command::Stop => {
+                self.proxy.unlisten_all(&mut self.transport, now);
+                self.transport.stack.abort_all(now);
+                self.stopping = Some(now + DRAIN_MAX);
+            }
+        }
+    }
+
+    /// After a stop: everything is said and sent, or the time for it is over.
+    fn is_done(&mut self, now: Instant) -> bool {
+        let Some(deadline) = self.stopping else { return false };
+        let quiet = !self.transport.stack.has_work() && self.ports.in_flight() == 0;
+        if !quiet && now < deadline {
+            return false;
+        }
+        self.ports.close();
+        self.request(Request::Ended(self.number));
+        true
+    }
+
+    /// How it is.
+    pub fn report(&self) -> WorkerReport {
+        let queue = |(name, mode, stats): (&str, &str, WireStats)| {
+            (name.to_owned(), mode.to_owned(), stats)
+        };
+        WorkerReport {
+            worker: self.number,
+            core: self.core,
+            idle_pct: self.idle.idle_pct(),
+            turns: self.turns,
+            handed_out: self.handover.out,
+            handed_in: self.handover.taken,
+            handed_full: self.handover.full,
+            streams: [
+                self.proxy.streams_len(),
+                self.proxy.streams_allocated(),
+                self.proxy.stream_size(),
+            ],
+            stack: self.transport.stack.stats(),
+            counters: *self.transport.stack.counters(),
+            queues: self.ports.stats().map(queue).collect(),
+            proxies: self.proxy.report(),
+        }
+    }
+
+    /// Asserts what must hold between turns: for tests.
+    pub fn assert_invariants(&self) {
+        self.transport.stack.assert_invariants();
+    }
+
+    /// Its wires, for a simulation that moves their time.
+    pub fn wires_mut(&mut self) -> impl Iterator<Item = &mut W> {
+        self.ports.wires_mut()
+    }
+}
+
+/// Where a worker waits when it has nothing to do.
+pub trait Sleep<W> {
+    /// Sleeps until a wire is readable, somebody wakes the worker, or `timeout` is over. Others wake it
+    /// from when `has_work` is asked: it does not sleep if that tells of work which came before.
+    fn sleep<'a>(
+        &mut self,
+        wires: impl Iterator<Item = &'a W>,
+        timeout: Duration,
+        has_work: impl FnOnce() -> bool,
+    ) where
+        W: 'a;
+}
+
+impl<W: Wire> Worker<W> {
+    /// Takes turns until it is stopped: spins while there is work and a little longer, then sleeps.
+    pub fn run(&mut self, clock: &crate::clock::Clock, mut bed: impl Sleep<W>) {
+        let mut now = clock.now();
+        let mut idle_since: Option<Instant> = None;
+        loop {
+            let turn = self.turn(now);
+            let before = now;
+            now = clock.now();
+            self.idle.turn(turn == Turn::Busy, now);
+            match turn {
+                Turn::Ended => return,
+                Turn::Busy => idle_since = None,
+                Turn::Idle(next) => {
+                    let since = *idle_since.get_or_insert(before);
+                    if now.since(since) >= SPIN && self.stopping.is_none() {
+                        let timeout = next.map_or(SLEEP_MAX, |at| at.since(now)).min(SLEEP_MAX);
+                        let has_work =
+                            || self.handover.has_work() || !self.mailbox.commands.is_empty();
+                        bed.sleep(self.ports.wires(), timeout, has_work);
+                        now = clock.now();
+                        self.idle.turn(false, now);
+                    }
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,125 @@
+//! Black-box tests: xlb between real kernels, in namespaces, on AF_XDP.
+//!
+//! In:    the binary `xlb`; `scripts/lab` for the network; programs that people run through load balancers
+//! Out:   one verdict for each test; a test that cannot run fails
+//! Owns:  namespaces named `xlb-t<pid>-...`
+//! Never: runs two tests at a time; leaves namespaces or processes behind
+//! Read:  `balancer.rs` for the variables XLB_TEST_BALANCER and XLB_TEST_BINARY
+//!
+//! `cargo test --test netns NAME` runs the tests whose names contain NAME.
+
+mod addresses;
+mod balancer;
+mod bytes;
+mod command;
+mod crowd;
+mod failures;
+mod lab;
+mod peer;
+mod tagged;
+mod traffic;
+mod wire;
+mod workers;
+
+use libtest_mimic::{Arguments, Trial};
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+
+use balancer::Kind;
+
+/// What a test asks of the balancer.
+#[derive(Clone, Copy, PartialEq)]
+enum Needs {
+    /// Only what HAProxy has too.
+    Any,
+    /// Dumps, XDP or addresses of its own.
+    Xlb,
+}
+use Needs::{Any, Xlb};
+
+const TESTS: &[(&str, Needs, fn())] = &[
+    ("command::a_mistake_is_named_with_file_line_and_word", Any, command::a_mistake_is_named),
+    ("command::a_good_configuration_passes_the_check", Any, command::a_good_configuration_passes),
+    ("command::sigterm_ends_in_good_order", Any, command::sigterm_ends_in_good_order),
+    ("command::sighup_tells_its_state", Xlb, command::sighup_tells_its_state),
+    ("command::setup_script_restores_what_it_changed", Any, command::setup_script_restores),
+    ("traffic::curl_over_both_families", Any, traffic::curl_over_both_families),
+    ("traffic::wrk_keep_alive", Any, traffic::wrk_keep_alive),
+    ("traffic::wrk_new_connections", Any, traffic::wrk_new_connections),
+    ("traffic::iperf3_in_all_directions", Any, traffic::iperf3_in_all_directions),
+    ("traffic::redis_benchmark", Any, traffic::redis_benchmark),
+    ("traffic::pgbench", Any, traffic::pgbench),
+    ("traffic::one_gib_each_way", Any, traffic::one_gib_each_way),
+    ("traffic::bytes_over_ipv6", Any, traffic::bytes_over_ipv6),
+    ("traffic::bytes_in_large_frames", Any, traffic::bytes_in_large_frames),
+    ("traffic::many_small_exchanges", Any, traffic::many_small_exchanges),
+    ("workers::both_queues_carry_traffic", Xlb, workers::both_queues_carry_traffic),
+    ("workers::one_worker_on_one_queue", Any, workers::one_worker_on_one_queue),
+    ("workers::the_kernel_keeps_the_rest", Any, workers::the_kernel_keeps_the_rest),
+    ("workers::kill_9_leaves_no_program", Xlb, workers::kill_9_leaves_no_program),
+    ("addresses::an_address_of_its_own", Xlb, addresses::an_address_of_its_own),
+    ("addresses::an_address_in_a_vlan", Xlb, addresses::an_address_in_a_vlan),
+    ("addresses::clients_behind_a_router", Any, addresses::clients_behind_a_router),
+    ("addresses::servers_behind_a_router", Any, addresses::servers_behind_a_router),
+    ("wire::clean", Any, wire::clean),
+    ("wire::one_percent_loss", Any, wire::one_percent_loss),
+    ("wire::five_percent_loss", Any, wire::five_percent_loss),
+    ("wire::reordering", Any, wire::reordering),
+    ("wire::duplication", Any, wire::duplication),
+    ("wire::corruption", Any, wire::corruption),
+    ("wire::all_at_once_over_ipv6", Any, wire::all_at_once_over_ipv6),
+    ("failures::a_server_that_refuses", Any, failures::a_server_that_refuses),
+    ("failures::a_server_that_drops_syns", Any, failures::a_server_that_drops_syns),
+    ("failures::a_server_that_is_not_there", Any, failures::a_server_that_is_not_there),
+    ("failures::no_server_at_all", Any, failures::no_server_at_all),
+    ("failures::a_server_killed_in_mid_transfer", Any, failures::a_server_killed_in_mid_transfer),
+    ("failures::a_server_that_resets_in_mid_transfer", Any, failures::a_server_that_resets),
+    ("failures::a_server_whose_link_goes_down", Any, failures::a_server_whose_link_goes_down),
+    ("failures::a_client_that_vanishes_while_idle", Any, failures::a_client_that_vanishes_idle),
+    (
+        "failures::a_client_that_vanishes_in_mid_transfer",
+        Any,
+        failures::a_client_that_vanishes_busy,
+    ),
+    ("failures::a_client_that_resets", Any, failures::a_client_that_resets),
+    ("failures::the_client_closes_its_half_first", Any, failures::client_closes_first),
+    ("failures::the_server_closes_its_half_first", Any, failures::server_closes_first),
+    ("crowd::fifteen_thousand_connections", Any, crowd::fifteen_thousand_connections),
+];
+
+fn main() {
+    if let Some(code) = peer::run_if_asked() {
+        std::process::exit(code);
+    }
+    let mut arguments = Arguments::from_args();
+    // Labs share two cores: tests beside each other would measure each other.
+    arguments.test_threads = Some(1);
+    if !arguments.list {
+        lab::remove_stale();
+        lab::raise_file_limit();
+        clean_up_on_signals();
+    }
+    let haproxy = balancer::kind() == Kind::HaProxy;
+    let trials = TESTS
+        .iter()
+        .map(|&(name, needs, test)| {
+            let run = move || {
+                test();
+                Ok(())
+            };
+            Trial::test(name, run).with_ignored_flag(haproxy && needs == Xlb)
+        })
+        .collect();
+    libtest_mimic::run(&arguments, trials).exit();
+}
+
+/// A run that is interrupted takes its lab along.
+fn clean_up_on_signals() {
+    let mut signals = Signals::new([SIGINT, SIGTERM]).expect("signals can be taken");
+    std::thread::spawn(move || {
+        if let Some(signal) = signals.forever().next() {
+            lab::remove_own();
+            std::process::exit(128 + signal);
+        }
+    });
+}
