@@ -72,7 +72,8 @@ fn queue(out: &mut String, (name, mode, stats): &(String, String, nic::WireStats
         out,
         format_args!(
             "queue {name} mode={mode} rx_frames={} rx_bytes={} tx_frames={} tx_bytes={} kicks={} \
-             rx_dropped={} rx_fill_ring_empty={} rx_ring_full={} no_frame={} tx_full={} invalid={}",
+             rx_dropped={} rx_fill_ring_empty={} rx_ring_full={} no_frame={} tx_full={} invalid={} frames={} \
+             free={}",
             stats.rx_frames,
             stats.rx_bytes,
             stats.tx_frames,
@@ -84,6 +85,8 @@ fn queue(out: &mut String, (name, mode, stats): &(String, String, nic::WireStats
             stats.no_frame,
             stats.tx_full,
             stats.rx_invalid_descriptors + stats.tx_invalid_descriptors,
+            stats.frames,
+            stats.frames_free,
         ),
     );
 }

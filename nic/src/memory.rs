@@ -240,7 +240,11 @@ impl Wire for MemoryWire {
     }
 
     fn stats(&self) -> WireStats {
-        self.stats
+        WireStats {
+            frames: self.slots.len() as u64,
+            frames_free: self.slots.count(Place::Free) as u64,
+            ..self.stats
+        }
     }
 }
 

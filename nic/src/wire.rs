@@ -87,4 +87,8 @@ pub struct WireStats {
     pub rx_invalid_descriptors: u64,
     /// XDP_STATISTICS: descriptors in the transmit ring that the kernel refused.
     pub tx_invalid_descriptors: u64,
+    /// Not a counter: frames there are.
+    pub frames: u64,
+    /// Not a counter: frames on the free list now.
+    pub frames_free: u64,
 }

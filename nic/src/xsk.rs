@@ -414,6 +414,8 @@ impl Wire for XskQueue {
             stats.rx_invalid_descriptors = kernel.rx_invalid_descs();
             stats.tx_invalid_descriptors = kernel.tx_invalid_descs();
         }
+        stats.frames = self.slots.len() as u64;
+        stats.frames_free = self.slots.count(Place::Free) as u64;
         stats
     }
 }

@@ -418,7 +418,7 @@ mod tests {
     const OTHER_PORT: PortId = PortId(1);
 
     /// eth0 (7, ours) with VLAN 100 on it (9), eth1 (8, ours), eth2 (3, not ours).
-    #[derive(Default)]
+    #[derive(Clone, Default)]
     struct Kernel {
         addresses: Vec<KernelAddress>,
         routes: Vec<KernelRoute>,
@@ -542,7 +542,7 @@ mod tests {
     }
 
     #[test]
-    fn addresses_of_our_interfaces_are_shared() {
+    fn addresses_of_the_kernel_are_shared() {
         let kernel = Kernel::default()
             .address(7, "10.0.0.1/24")
             .address(3, "10.9.0.1/24")
@@ -553,7 +553,12 @@ mod tests {
             net: net.parse().unwrap(),
             ownership: Ownership::Shared,
         };
-        assert_eq!(fib.addresses(), [shared(0, "10.0.0.1/24"), shared(2, "10.1.0.1/24")]);
+        let elsewhere = shared(0, "10.9.0.1/32");
+        assert_eq!(
+            fib.addresses(),
+            [shared(0, "10.0.0.1/24"), shared(2, "10.1.0.1/24"), elsewhere],
+            "an address of another interface, as a VIP on lo, is reached through the first of ours"
+        );
     }
 
     #[test]
@@ -582,11 +587,15 @@ mod tests {
     }
 
     #[test]
-    fn a_preferred_source_that_is_not_ours_is_not_used() {
+    fn a_preferred_source_that_nobody_has_is_not_used() {
         let kernel = Kernel::default().address(7, "10.0.0.1/24").address(3, "10.9.0.1/24");
         let hops = [(7, Some("10.0.0.254"))];
-        let fib = kernel.route_from("0.0.0.0/0", Some("10.9.0.1"), 0, &hops).build().fib;
-        assert_eq!(fib.source_for(ip("192.0.2.1")), Some(ip("10.0.0.1")));
+        let source_of = |preferred| {
+            let kernel = kernel.clone().route_from("0.0.0.0/0", Some(preferred), 0, &hops);
+            kernel.build().fib.source_for(ip("192.0.2.1"))
+        };
+        assert_eq!(source_of("10.9.9.9"), Some(ip("10.0.0.1")));
+        assert_eq!(source_of("10.9.0.1"), Some(ip("10.9.0.1")), "a VIP on lo may be the source");
     }
 
     #[test]

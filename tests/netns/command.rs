@@ -90,6 +90,8 @@ pub fn sighup_tells_its_state() {
     assert!(dump.text.contains("mode="), "no mode of the queues in:\n{}", dump.text);
     // It goes on with its work.
     drop(idle);
+    let unused = served.recv_timeout(PATIENCE).expect("the server finishes with the idle one");
+    assert!(unused.is_err(), "the idle connection asked for nothing");
     exchange(&lab.client.connect(to), &served, MIB, MIB);
     assert!(balancer.process().log().contains("xlb is ready"));
     balancer.wait_until_idle();

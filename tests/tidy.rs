@@ -1,0 +1,741 @@
+//! The rules of the tree that no compiler checks: who may know whom, where `unsafe` and clocks are, what every file has.
+//!
+//! In:    every file of the repository, as text
+//! Out:   each place that breaks a rule, with file and line
+//! Owns:  the lists of exceptions, each with its reason
+//! Never: builds or runs anything but `bash -n`
+//!
+//! Every rule is first tried on small trees with a mistake planted in them: a rule that sees nothing there would see
+//! nothing in the real one either.
+
+use std::collections::BTreeSet;
+use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+/// A file of the repository.
+struct File {
+    /// From the root of the repository.
+    path: String,
+    text: String,
+    is_executable: bool,
+}
+
+/// Finds what breaks a rule in a tree.
+type Rule = fn(&[File]) -> Vec<String>;
+
+/// A tree with a mistake in it: paths and texts.
+type Planted<'a> = &'a [(&'a str, &'a str)];
+
+// Exceptions, each with its reason. A path that is gone fails `every_exception_is_there`.
+
+/// The proxy core: what a stream is made of, whatever carries its bytes.
+const CORE: [&str; 11] = [
+    "src/backend.rs",
+    "src/channel.rs",
+    "src/core.rs",
+    "src/idle.rs",
+    "src/lb.rs",
+    "src/limit.rs",
+    "src/listener.rs",
+    "src/shared.rs",
+    "src/stream.rs",
+    "src/task.rs",
+    "src/transport.rs",
+];
+
+/// The doors between the wire and the rest: they pass queues on, tie them to the stack, wake by them, report of them.
+const NAMES_NIC: [&str; 5] =
+    ["src/bell.rs", "src/boot.rs", "src/port.rs", "src/report.rs", "src/worker.rs"];
+
+/// The time itself, and the timer wheel, which is a data structure that both rooms use.
+const CORE_NAMES_NETSTACK: [&str; 1] = ["src/task.rs"];
+
+/// Asks the driver by ioctl; shares memory with the kernel.
+const UNSAFE: [&str; 2] = ["nic/src/interface.rs", "nic/src/xsk.rs"];
+
+/// The one clock of the program; the wait for a queue that another process has just left, before the first packet.
+const CLOCKS: [&str; 2] = ["src/clock.rs", "nic/src/patience.rs"];
+
+/// Files, environment and names, behind a trait that tests replace.
+const CONFIG_IO: [&str; 1] = ["src/config.rs"];
+
+/// A table with a line per word; the language seen from outside, section by section.
+const LONG: [&str; 2] = ["src/config/keywords.rs", "tests/config.rs"];
+
+/// A measurement, which a machine with other work would fail.
+const IGNORED: [&str; 1] = ["nic/tests/kernel/queue.rs"];
+
+/// Beyond this a reader loses the thread.
+const LINES_MAX: usize = 750;
+
+const SELF: &str = "tests/tidy.rs";
+
+// Rooms.
+
+#[test]
+fn nic_and_netstack_do_not_know_each_other() {
+    fn rule(tree: &[File]) -> Vec<String> {
+        let rooms: [(&str, &[&str]); 3] = [
+            ("nic/", &["netstack", "smoltcp", "xlb_netstack", "xlb"]),
+            ("netstack/", &["nic", "xlb_nic", "xsk_rs", "aya", "libc", "rustix", "xlb"]),
+            ("bench/", &["nic", "netstack", "xlb"]),
+        ];
+        let mut broken = Vec::new();
+        for (room, strangers) in rooms {
+            for file in tree.iter().filter(|file| file.path.starts_with(room)) {
+                for stranger in strangers {
+                    if file.is_rust() {
+                        broken.extend(file.code_with(stranger));
+                    } else if file.path.ends_with("Cargo.toml") {
+                        let package = stranger.replace('_', "-");
+                        broken.extend(file.lines_where(|line| depends_on(line, &package)));
+                    }
+                }
+            }
+        }
+        broken
+    }
+    holds(
+        rule,
+        &[
+            &[("nic/src/xsk.rs", "use netstack::Stack;\n")],
+            &[("netstack/src/stack.rs", "fn f(wire: &mut dyn nic::Wire) {}\n")],
+            &[("netstack/Cargo.toml", "[dependencies]\nnic.workspace = true\n")],
+            &[("nic/Cargo.toml", "[dependencies]\nsmoltcp = { workspace = true }\n")],
+            &[("bench/Cargo.toml", "[dependencies]\nnetstack = { path = \"../netstack\" }\n")],
+        ],
+    );
+}
+
+#[test]
+fn the_proxy_core_knows_no_packet_no_nic_and_no_system() {
+    fn rule(tree: &[File]) -> Vec<String> {
+        let strangers =
+            ["nic", "smoltcp", "libc", "netlink", "rustix", "nix", "std::fs", "std::io"];
+        let mut broken = Vec::new();
+        for file in tree.iter().filter(|file| CORE.contains(&file.path.as_str())) {
+            for stranger in strangers {
+                broken.extend(file.production_with(stranger));
+            }
+            if !CORE_NAMES_NETSTACK.contains(&file.path.as_str()) {
+                broken.extend(file.production_with("netstack"));
+            }
+        }
+        broken
+    }
+    holds(
+        rule,
+        &[
+            &[("src/stream.rs", "use nic::Frame;\n")],
+            &[("src/lb.rs", "use netstack::Instant;\n")],
+            &[("src/core.rs", "fn f() { let _ = std::fs::read(\"x\"); }\n")],
+            &[("src/transport.rs", "use crate::netlink::Snapshot;\n")],
+        ],
+    );
+}
+
+#[test]
+fn only_doors_name_the_nic() {
+    fn rule(tree: &[File]) -> Vec<String> {
+        let elsewhere = |file: &&File| {
+            file.path.starts_with("src/") && !NAMES_NIC.contains(&file.path.as_str())
+        };
+        tree.iter().filter(elsewhere).flat_map(|file| file.production_with("nic")).collect()
+    }
+    holds(rule, &[&[("src/control.rs", "use nic::Wire;\n")]]);
+}
+
+#[test]
+fn the_stack_does_no_io() {
+    fn rule(tree: &[File]) -> Vec<String> {
+        let io = ["std::fs", "std::io", "std::thread", "std::env", "TcpStream", "UdpSocket"];
+        let stack = tree.iter().filter(|file| file.path.starts_with("netstack/src/"));
+        stack.flat_map(|file| io.iter().flat_map(|word| file.production_with(word))).collect()
+    }
+    holds(rule, &[&[("netstack/src/stack.rs", "fn f() { std::thread::yield_now(); }\n")]]);
+}
+
+#[test]
+fn configuration_and_balancing_are_pure() {
+    fn rule(tree: &[File]) -> Vec<String> {
+        let io = [
+            "std::fs",
+            "std::io",
+            "std::env",
+            "std::thread",
+            "ToSocketAddrs",
+            "clock",
+            "Instant",
+            "println",
+            "eprintln",
+        ];
+        let pure = |file: &&File| {
+            let path = file.path.as_str();
+            (path.starts_with("src/config") || path == "src/lb.rs") && !CONFIG_IO.contains(&path)
+        };
+        let pure = tree.iter().filter(pure);
+        pure.flat_map(|file| io.iter().flat_map(|word| file.production_with(word))).collect()
+    }
+    holds(
+        rule,
+        &[
+            &[("src/lb.rs", "use crate::clock::Instant;\n")],
+            &[("src/config/parser.rs", "fn f() { eprintln!(\"x\"); }\n")],
+        ],
+    );
+}
+
+// Code.
+
+#[test]
+fn unsafe_is_where_the_kernel_is() {
+    fn rule(tree: &[File]) -> Vec<String> {
+        let elsewhere = |file: &&File| file.is_rust() && !UNSAFE.contains(&file.path.as_str());
+        tree.iter().filter(elsewhere).flat_map(|file| file.code_with("unsafe")).collect()
+    }
+    holds(rule, &[&[("src/core.rs", "fn f() { unsafe { g() } }\n")]]);
+}
+
+#[test]
+fn time_is_read_in_one_place() {
+    fn rule(tree: &[File]) -> Vec<String> {
+        let handed_down = |file: &&File| {
+            let path = file.path.as_str();
+            let is_test = path.contains("tests/") || path.starts_with("bench/");
+            file.is_rust() && !is_test && !CLOCKS.contains(&path)
+        };
+        let clocks = ["Instant::now", "SystemTime", "clock_gettime"];
+        let files = tree.iter().filter(handed_down);
+        files.flat_map(|file| clocks.iter().flat_map(|word| file.production_with(word))).collect()
+    }
+    holds(
+        rule,
+        &[
+            &[("src/worker.rs", "fn f() { let _ = std::time::Instant::now(); }\n")],
+            &[("netstack/src/stack.rs", "use std::time::SystemTime;\n")],
+        ],
+    );
+}
+
+#[test]
+fn an_allowance_has_a_reason() {
+    fn rule(tree: &[File]) -> Vec<String> {
+        let mut broken = Vec::new();
+        for file in tree.iter().filter(|file| file.is_rust() && file.path != SELF) {
+            let mut before = "";
+            for (number, line) in (1..).zip(file.text.lines()) {
+                let line = line.trim_start();
+                let is_allowance = line.starts_with("#[allow(") || line.starts_with("#![allow(");
+                if is_allowance && !before.starts_with("//") && !line.contains("reason =") {
+                    broken.push(format!("{}:{number}: {line}", file.path));
+                }
+                before = line;
+            }
+        }
+        broken
+    }
+    holds(rule, &[&[("src/core.rs", "//! A file.\n\n#[allow(dead_code)]\nfn f() {}\n")]]);
+}
+
+#[test]
+fn nothing_is_left_for_later() {
+    fn rule(tree: &[File]) -> Vec<String> {
+        let words = ["TODO", "FIXME", "XXX", "HACK", "unimplemented!", "todo!", "dbg!"];
+        let files = tree.iter().filter(|file| file.path != SELF);
+        files
+            .flat_map(|file| {
+                words.iter().flat_map(|word| file.lines_where(|line| has_word(line, word)))
+            })
+            .collect()
+    }
+    holds(
+        rule,
+        &[
+            &[("src/core.rs", "// TODO: more\n")],
+            &[("nic/src/xsk.rs", "fn f() { todo!() }\n")],
+            &[("docs/management.md", "FIXME\n")],
+        ],
+    );
+}
+
+#[test]
+fn no_test_is_switched_off() {
+    fn rule(tree: &[File]) -> Vec<String> {
+        let elsewhere = |file: &&File| {
+            file.is_rust() && file.path != SELF && !IGNORED.contains(&file.path.as_str())
+        };
+        let files = tree.iter().filter(elsewhere);
+        files.flat_map(|file| file.lines_where(|line| line.contains("#[ignore"))).collect()
+    }
+    holds(rule, &[&[("tests/config.rs", "#[test]\n#[ignore]\nfn f() {}\n")]]);
+}
+
+#[test]
+fn every_counter_counts() {
+    fn rule(tree: &[File]) -> Vec<String> {
+        let all = code_of(tree, "netstack/src/");
+        let mut broken = Vec::new();
+        for counter in counters(tree) {
+            let adds = all.contains(&format!("counters.{counter} +="));
+            let lent = all.contains(&format!("&mut self.{counter},"));
+            if !adds && !lent {
+                broken.push(format!("the counter '{counter}' of netstack is never incremented"));
+            }
+        }
+        for reason in names_within(tree, "netstack/src/counters.rs", "pub enum DropReason {") {
+            // Once where it is counted; a second time where a packet is dropped for it.
+            let uses = all.matches(&format!("DropReason::{reason}")).count();
+            if uses < 2 {
+                broken.push(format!("no packet is ever dropped as '{reason}'"));
+            }
+        }
+        let all = code_of(tree, "nic/src/xsk.rs");
+        for figure in names_within(tree, "nic/src/wire.rs", "pub struct WireStats {") {
+            if !all.contains(&format!("stats.{figure} +="))
+                && !all.contains(&format!("stats.{figure} ="))
+            {
+                broken.push(format!("the figure '{figure}' of a wire is never set"));
+            }
+        }
+        broken
+    }
+    let counters = "counters! {\n    Counters {\n        /// Frames.\n        frames,\n    }\n}\n";
+    let reasons =
+        "pub enum DropReason {\n    Malformed,\n}\nfn f() { DropReason::Malformed => 1 }\n";
+    let figures = "pub struct WireStats {\n    pub kicks: u64,\n}\n";
+    holds(
+        rule,
+        &[
+            &[("netstack/src/counters.rs", counters)],
+            &[("netstack/src/counters.rs", reasons)],
+            &[("nic/src/wire.rs", figures)],
+        ],
+    );
+}
+
+// Files.
+
+#[test]
+fn every_file_says_what_it_is() {
+    fn rule(tree: &[File]) -> Vec<String> {
+        let silent = |file: &&File| file.is_rust() && !file.text.starts_with("//! ");
+        tree.iter()
+            .filter(silent)
+            .map(|file| format!("{} has no `//!` on top", file.path))
+            .collect()
+    }
+    holds(rule, &[&[("src/core.rs", "use std::fmt;\n")], &[("src/lb.rs", "")]]);
+}
+
+#[test]
+fn no_file_is_too_long() {
+    fn rule(tree: &[File]) -> Vec<String> {
+        let long = |file: &&File| {
+            file.is_rust()
+                && file.text.lines().count() > LINES_MAX
+                && !LONG.contains(&file.path.as_str())
+        };
+        let tell = |file: &File| {
+            format!("{} has {} lines, more than {LINES_MAX}", file.path, file.text.lines().count())
+        };
+        tree.iter().filter(long).map(tell).collect()
+    }
+    holds(rule, &[&[("src/core.rs", &"\n".repeat(LINES_MAX + 1))]]);
+}
+
+#[test]
+fn scripts_are_executable_and_parse() {
+    fn rule(tree: &[File]) -> Vec<String> {
+        let mut broken = Vec::new();
+        for file in tree.iter().filter(|file| file.text.starts_with("#!")) {
+            // An inner attribute of a Rust crate starts like a script.
+            if file.text.starts_with("#![") {
+                continue;
+            }
+            if !file.is_executable {
+                broken.push(format!("{} is not executable", file.path));
+            }
+            if file.text.lines().next().is_some_and(|first| first.contains("sh")) {
+                broken
+                    .extend(shell_error(&file.text).map(|error| format!("{}: {error}", file.path)));
+            }
+        }
+        broken.extend(
+            tree.iter()
+                .filter(|file| file.path.ends_with(".sh") && !file.text.starts_with("#!"))
+                .map(|file| format!("{} has no `#!` on top", file.path)),
+        );
+        broken
+    }
+    holds(
+        rule,
+        &[
+            &[("scripts/x", "#!/usr/bin/env bash\nif true\n")],
+            &[("scripts/y", "#!/usr/bin/env bash\ntrue\n")],
+            &[("scripts/z.sh", "true\n")],
+        ],
+    );
+}
+
+#[test]
+fn nothing_names_a_machine() {
+    fn rule(tree: &[File]) -> Vec<String> {
+        let places = ["/home/", "/root/", "/Users/", "/mnt/", "/opt/", "/srv/"];
+        let files = tree.iter().filter(|file| file.path != SELF);
+        let names = |line: &str| places.iter().any(|place| line.contains(place));
+        files.flat_map(|file| file.lines_where(names)).collect()
+    }
+    holds(
+        rule,
+        &[
+            &[("scripts/x", "cd /home/me/xlb\n")],
+            &[("tests/config.rs", "let path = \"/root/x\";\n")],
+        ],
+    );
+}
+
+#[test]
+fn every_exception_is_there() {
+    fn rule(tree: &[File]) -> Vec<String> {
+        let lists: [&[&str]; 8] = [
+            &CORE,
+            &NAMES_NIC,
+            &CORE_NAMES_NETSTACK,
+            &UNSAFE,
+            &CLOCKS,
+            &CONFIG_IO,
+            &LONG,
+            &IGNORED,
+        ];
+        let all = lists.into_iter().flatten();
+        let gone = all.filter(|path| !tree.iter().any(|file| file.path == **path));
+        gone.map(|path| format!("{SELF} excepts {path}, which is not there")).collect()
+    }
+    holds(rule, &[&[]]);
+}
+
+// Documents.
+
+#[test]
+fn every_link_leads_somewhere() {
+    fn rule(tree: &[File]) -> Vec<String> {
+        let mut broken = Vec::new();
+        for file in tree.iter().filter(|file| file.path.ends_with(".md")) {
+            for (number, line) in (1..).zip(file.text.lines()) {
+                for link in links(line).filter(|link| !link.contains("://")) {
+                    if !leads_somewhere(tree, file, link) {
+                        broken.push(format!("{}:{number}: ({link}) leads nowhere", file.path));
+                    }
+                }
+            }
+        }
+        broken
+    }
+    holds(
+        rule,
+        &[
+            &[("docs/x.md", "see [y](y.md)\n")],
+            &[("docs/x.md", "see [y](#why)\n\n# Where\n")],
+            &[("docs/x.md", "see [y](../README.md#why)\n"), ("README.md", "# Where\n")],
+        ],
+    );
+}
+
+#[test]
+fn every_example_is_in_the_manual() {
+    fn rule(tree: &[File]) -> Vec<String> {
+        let manual: String = texts(tree, |path| path.ends_with(".md"));
+        let examples = tree.iter().filter(|file| file.path.starts_with("configs/"));
+        let unnamed = examples.filter(|file| !manual.contains(&file.path));
+        unnamed.map(|file| format!("no document names {}", file.path)).collect()
+    }
+    holds(rule, &[&[("configs/x.cfg", ""), ("README.md", "configs/y.cfg\n")]]);
+}
+
+#[test]
+fn every_figure_is_explained() {
+    fn rule(tree: &[File]) -> Vec<String> {
+        let manual = texts(tree, |path| path == "docs/management.md");
+        let report = texts(tree, |path| path == "src/report.rs");
+        let keys = report.match_indices("={").map(|(at, _)| {
+            let key = report[..at].rsplit(|c: char| !is_word(c)).next().unwrap_or_default();
+            key.to_owned()
+        });
+        let all: BTreeSet<String> = keys.chain(counters(tree)).collect();
+        let unexplained = all.into_iter().filter(|key| !manual.contains(&format!("`{key}`")));
+        unexplained.map(|key| format!("docs/management.md does not explain '{key}'")).collect()
+    }
+    let counters = "counters! {\n    Counters {\n        frames,\n    }\n}\n";
+    holds(
+        rule,
+        &[&[("src/report.rs", "\"turns={}\"\n")], &[("netstack/src/counters.rs", counters)]],
+    );
+}
+
+#[test]
+fn every_option_of_the_setup_is_explained() {
+    fn rule(tree: &[File]) -> Vec<String> {
+        let manual = texts(tree, |path| path == "docs/management.md");
+        let script = texts(tree, |path| path == "scripts/setup-xdp.sh");
+        let usage = script.split("USAGE").nth(1).unwrap_or_default();
+        let options = usage.split_whitespace().filter(|word| word.starts_with("--"));
+        let unexplained = options.filter(|option| !manual.contains(&format!("`{option}")));
+        unexplained.map(|option| format!("docs/management.md does not explain {option}")).collect()
+    }
+    holds(rule, &[&[("scripts/setup-xdp.sh", "cat <<'USAGE'\n  --queues N  queues\nUSAGE\n")]]);
+}
+
+// The tree.
+
+/// Asserts that a rule sees each planted mistake, and that nothing in the repository breaks it.
+#[track_caller]
+fn holds(rule: Rule, planted: &[Planted<'_>]) {
+    for mistake in planted {
+        let file = |&(path, text): &(&str, &str)| File {
+            path: path.to_owned(),
+            text: text.to_owned(),
+            is_executable: false,
+        };
+        let tree: Vec<File> = mistake.iter().map(file).collect();
+        assert!(!rule(&tree).is_empty(), "the rule does not see this: {mistake:?}");
+    }
+    let broken = rule(&repository());
+    assert!(broken.is_empty(), "{} times:\n  {}", broken.len(), broken.join("\n  "));
+}
+
+/// Every file that people write: not what is built, not what a tool keeps for itself.
+fn repository() -> Vec<File> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut files = Vec::new();
+    let mut folders = vec![root.to_path_buf()];
+    while let Some(folder) = folders.pop() {
+        for entry in folder.read_dir().expect("a folder of the repository can be read") {
+            let path = entry.expect("an entry can be read").path();
+            let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+            let is_hidden = name.starts_with('.') && name != ".ci";
+            if is_hidden || name == "target" || name == "Cargo.lock" {
+                continue;
+            }
+            if path.is_dir() {
+                folders.push(path);
+                continue;
+            }
+            // A file that another process has just removed is no file of the repository.
+            let (Ok(bytes), Ok(facts)) = (std::fs::read(&path), path.metadata()) else { continue };
+            let Ok(text) = String::from_utf8(bytes) else { continue };
+            let path = path.strip_prefix(root).expect("below the root").display().to_string();
+            files.push(File { path, text, is_executable: facts.permissions().mode() & 0o111 != 0 });
+        }
+    }
+    assert!(files.iter().any(|file| file.path == SELF), "this is not the repository: {root:?}");
+    files.sort_by(|a, b| a.path.cmp(&b.path));
+    files
+}
+
+impl File {
+    fn is_rust(&self) -> bool {
+        self.path.ends_with(".rs")
+    }
+
+    /// Lines of text that `is_broken` says are broken.
+    fn lines_where(&self, is_broken: impl Fn(&str) -> bool) -> Vec<String> {
+        let lines = (1..).zip(self.text.lines());
+        lines
+            .filter(|(_, line)| is_broken(line))
+            .map(|(number, line)| format!("{}:{number}: {}", self.path, line.trim()))
+            .collect()
+    }
+
+    /// Lines of code, without comments and literals, that name `word`.
+    fn code_with(&self, word: &str) -> Vec<String> {
+        self.named_in(&code(&self.text), word)
+    }
+
+    /// The same, but for the unit tests at the file's end.
+    fn production_with(&self, word: &str) -> Vec<String> {
+        let tests = self.text.find("mod tests {").unwrap_or(self.text.len());
+        self.named_in(&code(&self.text[..tests]), word)
+    }
+
+    fn named_in(&self, code: &str, word: &str) -> Vec<String> {
+        let lines = (1..).zip(code.lines());
+        lines
+            .filter(|(_, line)| has_word(line, word))
+            .map(|(number, _)| format!("{}:{number} names {word}", self.path))
+            .collect()
+    }
+}
+
+/// The text of all files whose path is wanted.
+fn texts(tree: &[File], is_wanted: impl Fn(&str) -> bool) -> String {
+    tree.iter().filter(|file| is_wanted(&file.path)).map(|file| file.text.as_str()).collect()
+}
+
+/// The code of all files below a path, its white space as one blank.
+fn code_of(tree: &[File], under: &str) -> String {
+    let text = texts(tree, |path| path.starts_with(under));
+    code(&text).split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// The counters of netstack, in the macro that declares them.
+fn counters(tree: &[File]) -> Vec<String> {
+    names_within(tree, "netstack/src/counters.rs", "\ncounters! {")
+}
+
+/// Names that a line of a block begins with and a comma or a type follows.
+fn names_within(tree: &[File], path: &str, opening: &str) -> Vec<String> {
+    // The opening may be the first thing in the file.
+    let text = format!("\n{}", texts(tree, |other| other == path));
+    let Some((_, block)) = text.split_once(opening) else { return Vec::new() };
+    let block = block.split("\n}").next().unwrap_or_default();
+    let name = |line: &str| {
+        let line = line.trim().trim_start_matches("pub ").trim_end_matches(',');
+        let name = line.split(':').next().unwrap_or_default();
+        (!name.is_empty() && name.chars().all(is_word)).then(|| name.to_owned())
+    };
+    block.lines().filter_map(name).collect()
+}
+
+// Text.
+
+fn is_word(c: char) -> bool {
+    c.is_alphanumeric() || c == '_'
+}
+
+/// Whether `line` has `word` with nothing of a name on either side.
+fn has_word(line: &str, word: &str) -> bool {
+    line.match_indices(word).any(|(at, _)| {
+        let before = line[..at].chars().next_back();
+        let after = line[at + word.len()..].chars().next();
+        !before.is_some_and(is_word) && !after.is_some_and(is_word)
+    })
+}
+
+/// Whether a line of a Cargo.toml states a dependency on `package`.
+fn depends_on(line: &str, package: &str) -> bool {
+    let name = line.split(['=', '.', ' ']).next().unwrap_or_default();
+    name == package || line.contains(&format!("package = \"{package}\""))
+}
+
+/// Rust without its comments and literals, line by line as it was.
+fn code(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(first) = rest.chars().next() {
+        let is_name_before = out.chars().next_back().is_some_and(is_word);
+        let len = literal_or_comment(rest, is_name_before);
+        if len == 0 {
+            out.push(first);
+            rest = &rest[first.len_utf8()..];
+            continue;
+        }
+        out.extend(rest[..len].chars().map(|c| if c == '\n' { '\n' } else { ' ' }));
+        rest = &rest[len..];
+    }
+    out
+}
+
+/// Length of the comment or literal that `text` begins with, 0 if there is none.
+fn literal_or_comment(text: &str, is_name_before: bool) -> usize {
+    let until = |end: &str, from: usize| {
+        text[from..].find(end).map_or(text.len(), |at| from + at + end.len())
+    };
+    if text.starts_with("//") {
+        return text.find('\n').unwrap_or(text.len());
+    }
+    if text.starts_with("/*") {
+        return until("*/", 2);
+    }
+    let raw = text.strip_prefix('r').filter(|_| !is_name_before).map(|rest| {
+        let hashes = rest.len() - rest.trim_start_matches('#').len();
+        (hashes, rest[hashes..].starts_with('"'))
+    });
+    if let Some((hashes, true)) = raw {
+        return until(&format!("\"{}", "#".repeat(hashes)), hashes + 2);
+    }
+    if text.starts_with('"') {
+        return quoted(text, '"');
+    }
+    // A lifetime has no second quote behind its first character.
+    let mut chars = text.chars();
+    match (chars.next(), chars.next(), chars.next()) {
+        (Some('\''), Some('\\'), _) => quoted(text, '\''),
+        (Some('\''), Some(inside), Some('\'')) => 2 + inside.len_utf8(),
+        _ => 0,
+    }
+}
+
+/// Length of a literal with escapes, from its first quote to its last.
+fn quoted(text: &str, quote: char) -> usize {
+    let mut is_escaped = false;
+    for (at, c) in text.char_indices().skip(1) {
+        if !is_escaped && c == quote {
+            return at + 1;
+        }
+        is_escaped = !is_escaped && c == '\\';
+    }
+    text.len()
+}
+
+#[test]
+fn code_is_what_is_left_of_rust() {
+    let text = "let a = \"unsafe \\\" x\"; // unsafe\nlet b = r#\"unsafe\"#; /* unsafe */ let c = '\\'';\n\
+                fn f<'a>(x: &'a u8) { real('\"', \"x\") }\n";
+    let code = code(text);
+    assert!(!code.contains("unsafe"), "{code}");
+    assert!(code.contains("let c") && code.contains("<'a>") && code.contains("real("), "{code}");
+    assert_eq!(code.lines().count(), text.lines().count());
+}
+
+/// What bash says against a script.
+fn shell_error(script: &str) -> Option<String> {
+    let mut bash = Command::new("bash")
+        .arg("-n")
+        .stdin(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("bash runs");
+    // A script that it gives up on is not read to its end.
+    let _ = bash.stdin.take().expect("is piped").write_all(script.as_bytes());
+    let output = bash.wait_with_output().expect("bash ends");
+    (!output.status.success()).then(|| String::from_utf8_lossy(&output.stderr).trim().to_owned())
+}
+
+/// Targets of the links of a line of Markdown.
+fn links(line: &str) -> impl Iterator<Item = &str> {
+    line.split("](").skip(1).filter_map(|rest| rest.split(')').next())
+}
+
+/// Whether a relative link finds its file, and its heading there.
+fn leads_somewhere(tree: &[File], from: &File, link: &str) -> bool {
+    let (target, heading) = link.split_once('#').unwrap_or((link, ""));
+    let mut path: Vec<&str> = from.path.split('/').collect();
+    path.pop();
+    for part in target.split('/') {
+        match part {
+            "." | "" => {}
+            ".." => {
+                path.pop();
+            }
+            part => path.push(part),
+        }
+    }
+    let path = if target.is_empty() { from.path.clone() } else { path.join("/") };
+    let folder = format!("{path}/");
+    if heading.is_empty() {
+        return tree.iter().any(|file| file.path == path || file.path.starts_with(&folder));
+    }
+    let has_heading = |file: &File| {
+        file.text.lines().filter(|line| line.starts_with('#')).any(|line| slug(line) == heading)
+    };
+    tree.iter().any(|file| file.path == path && has_heading(file))
+}
+
+/// What a heading is called in a link.
+fn slug(heading: &str) -> String {
+    let text = heading.trim_start_matches('#').trim().to_lowercase();
+    let kept = text.chars().filter(|&c| is_word(c) || c == '-' || c == ' ');
+    kept.map(|c| if c == ' ' { '-' } else { c }).collect()
+}
