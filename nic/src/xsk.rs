@@ -99,8 +99,9 @@ impl XskConfig {
 //
 // How it cannot overflow or starve:
 // - At most `ring_size` slots are with the kernel for receiving, and at most `ring_size` in
-//   transmission. So neither the fill ring nor the transmit ring nor the completion ring can be full
-//   when something is put into it, and the room in a ring need never be asked for.
+//   transmission. So no ring can overflow. The fill and the transmit ring can look full for a moment,
+//   though: the kernel gives a frame back (by the receive or the completion ring) before it publishes
+//   that it took the descriptor. Then what was to go in waits for the next turn.
 // - Both are at most half of all slots. Refilling stops when few slots are free, so a caller that
 //   holds on to received frames loses packets (which the peer repeats) before it loses the ability
 //   to send. A sender that never stops cannot take the slots that are out for receiving.
@@ -236,7 +237,13 @@ impl XskQueue {
             }
             // SAFETY: the descriptors are of this UMEM, and their slots are the kernel's from here on.
             let produced = unsafe { self.fill.produce(&self.scratch[..count]) };
-            assert_eq!(produced, count, "the fill ring has room for all that is lent");
+            if produced == 0 {
+                // The kernel has shown us received frames before it moved its end of the fill ring.
+                for desc in &self.scratch[..count] {
+                    self.slots.put(slot_of(desc), Place::Receive);
+                }
+                return;
+            }
             wanted -= count;
         }
     }
@@ -255,13 +262,15 @@ impl XskQueue {
         count > 0
     }
 
-    /// Moves what was submitted to the transmit ring.
+    /// Moves what was submitted to the transmit ring: all of it, or nothing until the next time when the
+    /// kernel has not moved its end of the ring yet.
     fn publish(&mut self) {
         // SAFETY: the descriptors are of this UMEM, have a length within their slot, and their slots
         // were put into `Transmit` by `submit`: nobody touches them until they complete.
         let produced = unsafe { self.tx.produce(&self.submitted) };
-        assert_eq!(produced, self.submitted.len(), "the transmit ring has room for all in flight");
-        self.submitted.clear();
+        if produced == self.submitted.len() {
+            self.submitted.clear();
+        }
     }
 
     /// One system call for the side that asks for it. Transmission goes first: in zero-copy mode the
@@ -375,7 +384,7 @@ impl Wire for XskQueue {
         self.stats.tx_frames += 1;
         self.stats.tx_bytes += len as u64;
         self.submitted.push(self.held[slot.index()]);
-        if self.submitted.len() == BATCH {
+        if self.submitted.len() >= BATCH {
             self.publish();
         }
         Ok(())
