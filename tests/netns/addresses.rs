@@ -49,6 +49,70 @@ pub fn an_address_of_its_own() {
     balancer.stop();
 }
 
+/// Clients on one interface, servers on another, both named in the configuration.
+pub fn two_interfaces() {
+    let lab = Lab::up();
+    let lb = lab.lb.name();
+    let peer = ["peer", "name", "eth1", "numrxqueues", "2", "numtxqueues", "2", "netns", lb];
+    lab.srv1.run(
+        "ip",
+        &[&["link", "add", "eth1", "numrxqueues", "2", "numtxqueues", "2", "type", "veth"], &peer[..]]
+            .concat(),
+    );
+    for (side, host) in [(&lab.lb, "10.80.0.1/24"), (&lab.srv1, "10.80.0.11/24")] {
+        side.run("ethtool", &["-K", "eth1", "tx", "off", "gso", "off", "tso", "off", "gro", "off"]);
+        side.run("ip", &["addr", "add", host, "dev", "eth1"]);
+        side.run("ip", &["link", "set", "eth1", "up"]);
+    }
+    let (to, on) = (address(LB, 9000), address("10.80.0.11", 9000));
+    let (_server, served) = Server::exchanging(&lab.srv1, on);
+    let global = "global\n    interface eth0\n    interface eth1\n".to_owned();
+    let balancer = Balancer::start(&lab, &(global + &config(&[], &[to], &[on])));
+    for _ in 0..8 {
+        exchange(&lab.client.connect(to), &served, 4 * MIB, 4 * MIB);
+    }
+    balancer.wait_until_idle();
+    let dump = balancer.dump().expect("xlb tells its state");
+    assert_eq!(dump.all("queue", "rx_frames").len(), 4, "two queues each:\n{}", dump.text);
+    balancer.stop();
+    for interface in ["eth0", "eth1"] {
+        let link = lab.lb.run("ip", &["link", "show", interface]);
+        assert!(!link.contains("xdp"), "a program is left: {link}");
+    }
+}
+
+/// `bind` to an address that no interface has: xlb owns it, without being told so elsewhere.
+pub fn a_bound_address_that_nobody_has() {
+    let lab = Lab::up();
+    let (to, on) = (address(OWN, 9000), address(SRV1, 9000));
+    let (_server, served) = Server::exchanging(&lab.srv1, on);
+    let mut balancer = Balancer::serving(&lab, &[to], &[on]);
+    assert!(balancer.process().log().contains("10.77.0.100/32 owned by xlb alone"));
+    lab.client.run("ping", &["-c", "2", "-i", "0.2", "-W", "5", OWN]);
+    exchange(&lab.client.connect(to), &served, 4 * MIB, 4 * MIB);
+    exchange(&lab.far.connect(to), &served, MIB, MIB);
+    balancer.wait_until_idle();
+    balancer.stop();
+}
+
+/// An address on `lo` that routers send here, as with anycast; and every address at once.
+pub fn an_address_on_lo_and_wildcards() {
+    const VIP: &str = "10.99.0.1";
+    let lab = Lab::up();
+    lab.lb.run("ip", &["addr", "add", "10.99.0.1/32", "dev", "lo"]);
+    lab.client.run("ip", &["route", "add", "10.99.0.1/32", "via", LB]);
+    let on = address(SRV1, 9000);
+    let (_server, served) = Server::exchanging(&lab.srv1, on);
+    let text = config(&[], &[], &[on])
+        .replace("    balance", "    bind :9000\n    bind [::]:9000\n    bind *:9001\n    balance");
+    let balancer = Balancer::start(&lab, &text);
+    for to in [(VIP, 9000), (LB, 9000), (LB6, 9000), (LB, 9001), (VIP, 9001)] {
+        exchange(&lab.client.connect(address(to.0, to.1)), &served, MIB, MIB);
+    }
+    balancer.wait_until_idle();
+    balancer.stop();
+}
+
 /// This needs no VLAN support of the kernel: the peer makes its tags itself.
 pub fn an_address_in_a_vlan() {
     let lab = Lab::up();

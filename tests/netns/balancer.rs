@@ -76,11 +76,15 @@ impl<'a> Balancer<'a> {
         Self::start_on(lab, if cores > 1 { "0-1" } else { "0" }, config)
     }
 
+    /// On eth0, unless the configuration names its interfaces.
     pub fn start_on(lab: &'a Lab, cores: &str, config: &str) -> Self {
         let file = lab.file("test.cfg", config);
         let process = match kind() {
             Kind::Xlb => {
-                let arguments = ["--cores", cores, "--interface", "eth0", "-c", &file];
+                let mut arguments = vec!["--cores", cores, "-c", &file];
+                if !config.contains("\n    interface ") {
+                    arguments.extend(["--interface", "eth0"]);
+                }
                 lab.spawn(&lab.lb, &binary(), &arguments)
             }
             Kind::HaProxy => lab.spawn(&lab.lb, "haproxy", &["-db", "-f", &file]),

@@ -171,6 +171,11 @@ pub struct Netns {
 }
 
 impl Netns {
+    /// Its name for `ip netns`.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
     /// Runs `work` inside: sockets that it makes stay in the namespace wherever they are used.
     pub fn enter<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
         thread::scope(|scope| {

@@ -54,6 +54,51 @@ pub fn one_worker_on_one_queue() {
     balancer.stop();
 }
 
+/// Three limits, each reached on two workers at once: never one more, and nobody waits for ever.
+pub fn maxconn_is_exact() {
+    for (place, limited) in [
+        ("global", config(&[], &[], &[]).replace("defaults", "global\n    maxconn 5\ndefaults")),
+        ("proxy", config(&["maxconn 5"], &[], &[])),
+        ("bind", config(&[], &[], &[])),
+    ] {
+        let lab = Lab::up();
+        let on = address(SRV1, 9000);
+        let (_server, accepted) = Server::handing_over(&lab.srv1, on);
+        // Who waits must not be turned away: the backlog is the listener's maxconn otherwise.
+        let maxconn = if place == "bind" { "maxconn 5" } else { "maxconn 100" };
+        let bind = format!("bind :9000 {maxconn} backlog 100");
+        let text = limited + &format!("    {bind}\n    server s1 {on}\n");
+        let balancer = Balancer::start(&lab, &text);
+        let mut clients: Vec<TcpStream> =
+            (0..20).map(|_| lab.client.connect(address(LB, 9000))).collect();
+        let mut servers: Vec<TcpStream> = (0..5)
+            .map(|_| accepted.recv_timeout(PATIENCE).expect("as many as the limit come through"))
+            .collect();
+        // Each end lets one more through, and only one: the fifteen that wait come one by one.
+        for _ in 0..15 {
+            assert!(accepted.try_recv().is_err(), "{place}: one more than the limit");
+            drop(servers.remove(0));
+            let mut ended = None;
+            wait_until("the client of the server that closed is told", PATIENCE, || {
+                ended = clients.iter().position(is_closed);
+                ended.is_some()
+            });
+            drop(ended.map(|at| clients.remove(at)));
+            servers.push(accepted.recv_timeout(PATIENCE).expect("the next one comes through"));
+        }
+        drop((clients, servers));
+        balancer.wait_until_idle();
+        balancer.stop();
+    }
+}
+
+fn is_closed(client: &TcpStream) -> bool {
+    client.set_nonblocking(true).expect("a socket can be told not to block");
+    let read = { client }.read(&mut [0]);
+    client.set_nonblocking(false).expect("a socket can be told to block");
+    matches!(read, Ok(0))
+}
+
 /// Ping, a TCP service on another port and connections from the balancer's host, all while xlb is at work.
 pub fn the_kernel_keeps_the_rest() {
     let lab = Lab::up();
