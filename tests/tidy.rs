@@ -346,37 +346,27 @@ fn no_file_is_too_long() {
 }
 
 #[test]
-fn scripts_are_executable_and_parse() {
+fn scripts_are_executable() {
     fn rule(tree: &[File]) -> Vec<String> {
-        let mut broken = Vec::new();
-        for file in tree.iter().filter(|file| file.text.starts_with("#!")) {
-            // An inner attribute of a Rust crate starts like a script.
-            if file.text.starts_with("#![") {
-                continue;
-            }
-            if !file.is_executable {
-                broken.push(format!("{} is not executable", file.path));
-            }
-            if file.text.lines().next().is_some_and(|first| first.contains("sh")) {
-                broken
-                    .extend(shell_error(&file.text).map(|error| format!("{}: {error}", file.path)));
-            }
-        }
-        broken.extend(
-            tree.iter()
-                .filter(|file| file.path.ends_with(".sh") && !file.text.starts_with("#!"))
-                .map(|file| format!("{} has no `#!` on top", file.path)),
-        );
-        broken
+        let is_script = |file: &&File| file.is_script() || file.path.ends_with(".sh");
+        let cannot_run = |file: &&File| !file.is_executable || !file.is_script();
+        let files = tree.iter().filter(is_script).filter(cannot_run);
+        files.map(|file| format!("{} is not executable or has no `#!` on top", file.path)).collect()
     }
-    holds(
-        rule,
-        &[
-            &[("scripts/x", "#!/usr/bin/env bash\nif true\n")],
-            &[("scripts/y", "#!/usr/bin/env bash\ntrue\n")],
-            &[("scripts/z.sh", "true\n")],
-        ],
-    );
+    holds(rule, &[&[("scripts/x", "#!/usr/bin/env bash\ntrue\n")], &[("scripts/z.sh", "true\n")]]);
+}
+
+#[test]
+fn scripts_parse() {
+    fn rule(tree: &[File]) -> Vec<String> {
+        let is_shell = |file: &&File| {
+            file.is_script() && file.text.lines().next().is_some_and(|first| first.contains("sh"))
+        };
+        let tell =
+            |file: &File| shell_error(&file.text).map(|error| format!("{}: {error}", file.path));
+        tree.iter().filter(is_shell).filter_map(tell).collect()
+    }
+    holds(rule, &[&[("scripts/x", "#!/usr/bin/env bash\nif true\n")]]);
 }
 
 #[test]
@@ -463,7 +453,8 @@ fn every_figure_is_explained() {
             let key = report[..at].rsplit(|c: char| !is_word(c)).next().unwrap_or_default();
             key.to_owned()
         });
-        let all: BTreeSet<String> = keys.chain(counters(tree)).collect();
+        let all: BTreeSet<String> =
+            keys.filter(|key| !key.is_empty()).chain(counters(tree)).collect();
         let unexplained = all.into_iter().filter(|key| !manual.contains(&format!("`{key}`")));
         unexplained.map(|key| format!("docs/management.md does not explain '{key}'")).collect()
     }
@@ -537,6 +528,11 @@ fn repository() -> Vec<File> {
 impl File {
     fn is_rust(&self) -> bool {
         self.path.ends_with(".rs")
+    }
+
+    fn is_script(&self) -> bool {
+        // An inner attribute of a Rust crate starts like a script.
+        self.text.starts_with("#!") && !self.text.starts_with("#![")
     }
 
     /// Lines of text that `is_broken` says are broken.
