@@ -5,8 +5,9 @@
 //! Never: connects
 
 use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::config::model::{Proxy, Redispatch, ServerPort};
+use crate::config::model::{Proxy, Redispatch, Server, ServerPort};
 use crate::lb::RoundRobin;
 
 /// What a worker counts of a server.
@@ -22,10 +23,23 @@ pub struct ServerCounters {
     pub redispatched: u64,
 }
 
+/// Whose turn it is among the servers of a backend: one order for all workers, so that servers take
+/// turns exactly, as in HAProxy. Held for the time of a choice, once per connection.
+pub type Turns = Arc<Mutex<RoundRobin>>;
+
+/// Whose turn it is at first: servers that are neither backups nor disabled.
+pub fn turns(proxy: &Proxy) -> Turns {
+    let weight = |server: &Server| {
+        let takes_turns = !server.backup && !server.disabled;
+        if takes_turns { server.weight } else { 0 }
+    };
+    Arc::new(Mutex::new(RoundRobin::new(proxy.servers.iter().map(weight).collect())))
+}
+
 /// A backend on one worker.
 #[derive(Debug)]
 pub struct Backend {
-    active: RoundRobin,
+    turns: Turns,
     /// The first of them that can be used serves when no active one can.
     backups: Vec<usize>,
     /// By the server's place in the configuration.
@@ -33,27 +47,18 @@ pub struct Backend {
 }
 
 impl Backend {
-    /// The servers of a proxy. Workers begin at different servers, so that together they take turns.
-    pub fn new(proxy: &Proxy, worker: usize) -> Self {
-        let weight = |backup: bool| {
-            let usable = move |server: &&crate::config::model::Server| {
-                server.backup == backup && !server.disabled && server.weight > 0
-            };
-            move |server| if usable(&server) { server.weight } else { 0 }
-        };
-        let mut active = RoundRobin::new(proxy.servers.iter().map(weight(false)).collect());
-        for _ in 0..worker {
-            active.pick(None);
-        }
-        let is_backup = weight(true);
-        let backups = (0..proxy.servers.len()).filter(|&at| is_backup(&proxy.servers[at]) > 0);
+    /// The servers of a proxy, with the turns that all workers share.
+    pub fn new(proxy: &Proxy, turns: Turns) -> Self {
+        let is_backup = |server: &Server| server.backup && !server.disabled && server.weight > 0;
+        let backups = (0..proxy.servers.len()).filter(|&at| is_backup(&proxy.servers[at]));
         let backups = backups.collect();
-        Backend { active, backups, servers: vec![ServerCounters::default(); proxy.servers.len()] }
+        Backend { turns, backups, servers: vec![ServerCounters::default(); proxy.servers.len()] }
     }
 
     /// A server for a stream; another than `avoid` if there is one.
     pub fn pick(&mut self, avoid: Option<usize>) -> Option<usize> {
-        self.active.pick(avoid).or_else(|| {
+        let active = lock(&self.turns).pick(avoid);
+        active.or_else(|| {
             let other = self.backups.iter().copied().find(|&index| Some(index) != avoid);
             other.or_else(|| self.backups.first().copied())
         })
@@ -61,15 +66,17 @@ impl Backend {
 
     /// Servers that take turns.
     pub fn active_len(&self) -> usize {
-        self.active.len()
+        lock(&self.turns).len()
     }
 }
 
+/// A worker that panics ends the process: a poisoned lock is never seen.
+fn lock(turns: &Turns) -> MutexGuard<'_, RoundRobin> {
+    turns.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// Where a server is, for a client that came to `local_port`; `None` when the offset leads out of range.
-pub fn server_address(
-    server: &crate::config::model::Server,
-    local_port: u16,
-) -> Option<SocketAddr> {
+pub fn server_address(server: &Server, local_port: u16) -> Option<SocketAddr> {
     let port = match server.port {
         ServerPort::Fixed(port) => port,
         ServerPort::Offset(offset) => u16::try_from(i32::from(local_port) + offset).ok()?,
@@ -83,10 +90,10 @@ pub fn moves_on(retry: u32, retries: u32, redispatch: Redispatch, active: usize)
     match redispatch {
         Redispatch::Never => false,
         _ if active > 1 => true,
-        Redispatch::Every(interval) => retry % interval.max(1) == 0,
+        Redispatch::Every(interval) => retry.is_multiple_of(interval.max(1)),
         Redispatch::BeforeLast(before) => {
             let interval = (retries + 1).saturating_sub(before);
-            interval > 0 && retry % interval == 0
+            interval > 0 && retry.is_multiple_of(interval)
         }
     }
 }
@@ -98,7 +105,9 @@ mod tests {
     #[test]
     fn the_last_retry_moves_on_by_default() {
         let moves = |active| {
-            (1..=3).map(|retry| moves_on(retry, 3, Redispatch::BeforeLast(1), active)).collect::<Vec<_>>()
+            (1..=3)
+                .map(|retry| moves_on(retry, 3, Redispatch::BeforeLast(1), active))
+                .collect::<Vec<_>>()
         };
         assert_eq!(moves(1), [false, false, true]);
         assert_eq!(moves(2), [true, true, true]);

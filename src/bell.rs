@@ -115,7 +115,9 @@ mod tests {
             });
             let began = std::time::Instant::now();
             while !word.swap(false, Ordering::SeqCst) {
-                Bell::sleep(&bell, &[], Some(Duration::from_secs(10)), || word.load(Ordering::SeqCst));
+                Bell::sleep(&bell, &[], Some(Duration::from_secs(10)), || {
+                    word.load(Ordering::SeqCst)
+                });
             }
             assert!(began.elapsed() < Duration::from_secs(5), "slept through a wake-up");
             waker.join().unwrap();

@@ -111,8 +111,9 @@ pub fn boot(config: &Config, order: &RunOrder, clock: Clock) -> Result<Running, 
     let interfaces = read_interfaces(config, order)?;
     let cores = choose_cores(config, order, &interfaces)?;
     check_queues(&interfaces, cores.len())?;
-    let kernel = KernelTables::open()
-        .map_err(|error| BootError(format!("cannot read the kernel's routes by netlink: {error}")))?;
+    let kernel = KernelTables::open().map_err(|error| {
+        BootError(format!("cannot read the kernel's routes by netlink: {error}"))
+    })?;
     let stated = state(config, &interfaces, &kernel)?;
     let snapshot = stated.snapshot(&kernel)?;
     let source_ports = config.global.source_ports.clone().unwrap_or(SOURCE_PORTS);
@@ -164,7 +165,7 @@ pub fn boot(config: &Config, order: &RunOrder, clock: Clock) -> Result<Running, 
             core: cores[number],
             ports: Ports::new(queues.into_iter().map(port_of).collect()),
             transport: StackTransport { stack },
-            proxy: Core::new(config, shared.clone(), number, order.debug),
+            proxy: Core::new(config, shared.clone(), order.debug),
             handover,
             mailbox: Mailbox {
                 commands,
@@ -288,8 +289,7 @@ fn check_queues(interfaces: &[Interface], workers: usize) -> Result<(), BootErro
 
 /// Attaches the program and opens one queue per worker.
 fn take_over(interface: &Interface, queues: &mut [Vec<XskQueue>]) -> Result<Taken, BootError> {
-    let mut program =
-        Program::attach(&interface.name, Mode::ZeroCopy).map_err(BootError::new)?;
+    let mut program = Program::attach(&interface.name, Mode::ZeroCopy).map_err(BootError::new)?;
     let mut mode = program.mode();
     for (number, worker) in queues.iter_mut().enumerate() {
         let config =
@@ -330,8 +330,9 @@ fn spawn(
         .spawn(move || {
             let mut mask = rustix::thread::CpuSet::new();
             mask.set(core);
-            rustix::thread::sched_setaffinity(None, &mask)
-                .unwrap_or_else(|error| panic!("cannot pin worker {number} to core {core}: {error}"));
+            rustix::thread::sched_setaffinity(None, &mask).unwrap_or_else(|error| {
+                panic!("cannot pin worker {number} to core {core}: {error}")
+            });
             Worker::new(parts, clock.now()).run(&clock, bell);
         })
         .map_err(|error| BootError(format!("cannot start worker {number}: {error}")))
@@ -377,7 +378,8 @@ fn state(
         let port = place(&route.interface, &route.at)?;
         routes.push(StatedRoute { prefix: route.prefix, via: route.via, port, vlan: route.vlan });
     }
-    for bind in config.proxies.iter().filter(|proxy| !proxy.disabled).flat_map(|proxy| &proxy.binds) {
+    for bind in config.proxies.iter().filter(|proxy| !proxy.disabled).flat_map(|proxy| &proxy.binds)
+    {
         let Some(ip) = bind.address else { continue };
         let is_stated = addresses.iter().any(|stated: &StatedAddress| stated.net.addr() == ip);
         if kernel.has_address(ip) || is_stated {
@@ -459,9 +461,8 @@ fn check_ports(
     source_ports: &RangeInclusive<u16>,
     fib: &Fib,
 ) -> Result<(), BootError> {
-    let is_shared = |ip: IpAddr| {
-        fib.address(ip).is_some_and(|address| address.ownership == Ownership::Shared)
-    };
+    let is_shared =
+        |ip: IpAddr| fib.address(ip).is_some_and(|address| address.ownership == Ownership::Shared);
     let theirs = kernel_ports::listening();
     for plan in listeners {
         let ListenAt { address, ipv6, port, .. } = plan.at;
@@ -492,8 +493,7 @@ fn check_ports(
         }
     }
     let within = |theirs: &&netstack::Endpoint| {
-        source_ports.contains(&theirs.port)
-            && (theirs.ip.is_unspecified() || is_shared(theirs.ip))
+        source_ports.contains(&theirs.port) && (theirs.ip.is_unspecified() || is_shared(theirs.ip))
     };
     match theirs.iter().find(within) {
         None => Ok(()),
@@ -507,11 +507,7 @@ fn check_ports(
 }
 
 /// What the programs on the interfaces take.
-fn steering(
-    fib: &Fib,
-    listeners: &[ListenerPlan],
-    source_ports: &RangeInclusive<u16>,
-) -> Steering {
+fn steering(fib: &Fib, listeners: &[ListenerPlan], source_ports: &RangeInclusive<u16>) -> Steering {
     let addresses: BTreeMap<IpAddr, AddressOwner> = fib
         .addresses()
         .iter()

@@ -118,7 +118,9 @@ fn order(arguments: Arguments) -> Result<Order, String> {
 /// Numbers and ranges, separated by commas; in the order given.
 fn parse_cores(text: &str) -> Result<Vec<usize>, String> {
     let wrong = |part: &str| {
-        format!("--cores: '{part}' is neither a core nor a range of cores; write for example 0-3 or 0,2,4-5")
+        format!(
+            "--cores: '{part}' is neither a core nor a range of cores; write for example 0-3 or 0,2,4-5"
+        )
     };
     let mut cores = Vec::new();
     for part in text.split(',') {

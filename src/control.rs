@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use crossbeam::channel::{Sender, unbounded};
 use netstack::Resolve;
-use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1};
 use signal_hook::iterator::backend::SignalDelivery;
 use signal_hook::iterator::exfiltrator::SignalOnly;
 
@@ -54,7 +54,7 @@ impl Signals {
     /// From now on these signals come here.
     pub fn open() -> std::io::Result<Self> {
         let (read, write) = UnixStream::pair()?;
-        let wanted = [SIGINT, SIGTERM, SIGHUP, SIGQUIT];
+        let wanted = [SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGUSR1];
         Ok(Signals { delivery: SignalDelivery::with_pipe(read, write, SignalOnly, wanted)? })
     }
 
@@ -80,6 +80,7 @@ fn drain(pipe: &mut UnixStream) -> std::io::Result<bool> {
 
 /// Runs until a signal ends it; returns that signal.
 pub fn run(mut running: Running, mut signals: Signals) -> i32 {
+    let mut drained = 0;
     loop {
         let readable = {
             let pipe = signals.delivery.get_read().as_fd();
@@ -89,8 +90,9 @@ pub fn run(mut running: Running, mut signals: Signals) -> i32 {
         if readable[0] {
             for signal in signals.pending() {
                 match signal {
-                    SIGHUP => eprint!("{}", report::full(&ask_reports(&running.commands))),
+                    SIGHUP => eprint!("{}", full_report(&running)),
                     SIGQUIT => eprint!("{}", report::pools_only(&ask_reports(&running.commands))),
+                    SIGUSR1 => begin_soft_stop(&running),
                     _ => {
                         stop(running, signal);
                         return signal;
@@ -99,14 +101,42 @@ pub fn run(mut running: Running, mut signals: Signals) -> i32 {
             }
         }
         while let Ok(request) = running.requests.try_recv() {
-            if let Request::Resolve(worker, resolve) = request {
-                resolve_neighbor(&mut running, worker, resolve);
+            match request {
+                Request::Resolve(worker, resolve) => {
+                    resolve_neighbor(&mut running, worker, resolve);
+                }
+                Request::Drained => drained += 1,
             }
         }
         if readable[1] {
             follow_kernel(&mut running);
         }
+        if drained == running.threads.len() {
+            stop(running, SIGUSR1);
+            return SIGUSR1;
+        }
     }
+}
+
+/// Listens no more; what is established goes on.
+fn begin_soft_stop(running: &Running) {
+    log::notice(format_args!("SIGUSR1: listening no more, and ending with the last connection"));
+    for (commands, bell) in &running.commands {
+        let _ = commands.send(Command::SoftStop);
+        bell.wake();
+    }
+}
+
+/// Workers, queues, pools, proxies and servers, and what the programs on the interfaces did.
+fn full_report(running: &Running) -> String {
+    let mut text = report::full(&ask_reports(&running.commands));
+    for taken in &running.taken {
+        match taken.program.counters() {
+            Ok(counters) => text.push_str(&report::program(&taken.interface.name, &counters)),
+            Err(error) => log::warning(format_args!("{error}")),
+        }
+    }
+    text
 }
 
 /// Has the kernel resolve a neighbour; what it knows already goes to the asker at once.
@@ -167,9 +197,9 @@ fn follow_kernel(running: &mut Running) {
 
 /// Resets all connections, waits until that is said, and gives the interfaces back.
 fn stop(running: Running, signal: i32) {
-    let reports = ask_reports(&running.commands);
+    let reports = full_report(&running);
     let name = signal_hook::low_level::signal_name(signal).unwrap_or("a signal");
-    log::notice(format_args!("{name}: resetting all connections and giving the interfaces back"));
+    log::notice(format_args!("{name}: ending all connections and giving the interfaces back"));
     for (commands, bell) in &running.commands {
         let _ = commands.send(Command::Stop);
         bell.wake();
@@ -180,5 +210,5 @@ fn stop(running: Running, signal: i32) {
         let _ = thread.join();
     }
     drop(taken);
-    eprint!("{}", report::full(&reports));
+    eprint!("{reports}");
 }

@@ -98,11 +98,16 @@ pub struct Core<T: Transport> {
 }
 
 impl<T: Transport> Core<T> {
-    /// The core of worker `worker`, without listeners yet.
-    pub fn new(config: &Config, shared: Arc<Shared>, worker: usize, debug: bool) -> Self {
+    /// The core of a worker, without listeners yet.
+    pub fn new(config: &Config, shared: Arc<Shared>, debug: bool) -> Self {
         Core {
             proxies: config.proxies.iter().map(|proxy| Arc::new(proxy.clone())).collect(),
-            backends: config.proxies.iter().map(|proxy| Backend::new(proxy, worker)).collect(),
+            backends: config
+                .proxies
+                .iter()
+                .enumerate()
+                .map(|(index, proxy)| Backend::new(proxy, shared.turns(ProxyIndex(index))))
+                .collect(),
             frontends: vec![FrontendCounters::default(); config.proxies.len()],
             listeners: Vec::new(),
             accepting: VecDeque::new(),

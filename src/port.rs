@@ -52,9 +52,7 @@ impl<W: Wire> Ports<W> {
 
     /// Name, mode and counters of each wire.
     pub fn stats(&self) -> impl Iterator<Item = (&str, &str, WireStats)> {
-        self.ports
-            .iter()
-            .map(|port| (port.name.as_str(), port.mode.as_str(), port.wire.stats()))
+        self.ports.iter().map(|port| (port.name.as_str(), port.mode.as_str(), port.wire.stats()))
     }
 
     /// Takes back what was sent, and gives the driver frames to receive into.

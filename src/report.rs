@@ -71,7 +71,7 @@ fn queue(out: &mut String, (name, mode, stats): &(String, String, nic::WireStats
     line(
         out,
         format_args!(
-            "queue {name} mode={mode} rx_frames={} rx_bytes={} tx_frames={} tx_bytes={} kicks={} \
+            "queue {name} mode={mode} rx_frames={} rx_bytes={} tx_frames={} tx_bytes={} kicks={} kick_errors={} \
              rx_dropped={} rx_fill_ring_empty={} rx_ring_full={} no_frame={} tx_full={} invalid={} frames={} \
              free={}",
             stats.rx_frames,
@@ -79,6 +79,7 @@ fn queue(out: &mut String, (name, mode, stats): &(String, String, nic::WireStats
             stats.tx_frames,
             stats.tx_bytes,
             stats.kicks,
+            stats.kick_errors,
             stats.rx_dropped,
             stats.rx_fill_ring_empty,
             stats.rx_ring_full,
@@ -89,6 +90,21 @@ fn queue(out: &mut String, (name, mode, stats): &(String, String, nic::WireStats
             stats.frames_free,
         ),
     );
+}
+
+/// What the XDP program of an interface did, by queue.
+pub fn program(interface: &str, counters: &[nic::QueueCounters]) -> String {
+    let mut out = String::new();
+    for (queue, counters) in counters.iter().enumerate() {
+        line(
+            &mut out,
+            format_args!(
+                "program {interface}/{queue} redirected={} passed={} dropped={}",
+                counters.redirected, counters.passed, counters.dropped
+            ),
+        );
+    }
+    out
 }
 
 fn pools(out: &mut String, reports: &[WorkerReport]) {

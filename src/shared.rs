@@ -1,14 +1,15 @@
-//! What workers share: limits, and a word that somebody waits for has come true.
+//! What workers share: limits, the turns of servers, and a word that somebody waits for has come true.
 //!
 //! In:    the configuration; places taken and given back
 //! Out:   limits; a number that changes when paused listeners should try again
 //! Owns:  every count that must be exact over all workers
-//! Never: locked
+//! Never: locked for longer than a choice of a server takes
 
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::backend::{Turns, turns};
 use crate::config::model::{Config, MAXCONN_DEFAULT, ProxyIndex};
 use crate::limit::Limit;
 
@@ -23,6 +24,8 @@ pub struct Shared {
     /// maxconn of the process.
     pub global: Limit,
     frontends: HashMap<ProxyIndex, Arc<Limit>>,
+    /// By [`ProxyIndex`].
+    turns: Vec<Turns>,
     /// Counts the occasions at which paused listeners should try again.
     room_epoch: AtomicU64,
     workers: Vec<Box<dyn Wake>>,
@@ -41,6 +44,7 @@ impl Shared {
         Shared {
             global: Limit::new(config.global.maxconn.unwrap_or(MAXCONN_DEFAULT)),
             frontends,
+            turns: config.proxies.iter().map(turns).collect(),
             room_epoch: AtomicU64::new(0),
             workers,
         }
@@ -49,6 +53,11 @@ impl Shared {
     /// maxconn of a frontend.
     pub fn frontend(&self, index: ProxyIndex) -> &Arc<Limit> {
         &self.frontends[&index]
+    }
+
+    /// Whose turn it is among a backend's servers.
+    pub fn turns(&self, index: ProxyIndex) -> Turns {
+        self.turns[index.0].clone()
     }
 
     /// A place is free that somebody waits for: paused listeners of all workers try again.

@@ -19,7 +19,7 @@ pub fn full() -> String {
     let _ = writeln!(
         text,
         "\nBuild options :\n  TARGET  = {}-{}\n  PROFILE = {}\n\n\
-         Default settings :\n  maxconn = {MAXCONN_DEFAULT}, bufsize = {}, maxpollevents = 200, maxaccept = 64\n\n\
+         Default settings :\n  maxconn = {MAXCONN_DEFAULT}, maxpollevents = 200, maxaccept = 64\n\n\
          Built with multi-threading support: one worker per core and queue.\n\n\
          Available wires, the best that the driver gives is used :\n  \
          zero-copy : AF_XDP, frames shared with the driver\n  \
@@ -30,7 +30,6 @@ pub fn full() -> String {
         std::env::consts::ARCH,
         std::env::consts::OS,
         if cfg!(debug_assertions) { "debug" } else { "release" },
-        netstack::buffer::BUFFER_SIZE,
     );
     text
 }

@@ -45,6 +45,8 @@ pub enum Command {
     Listen(ListenerPlan),
     /// Say how it is.
     Report(Sender<WorkerReport>),
+    /// Listen no more, and tell when the last connection has ended.
+    SoftStop,
     /// Reset all connections and end.
     Stop,
 }
@@ -54,8 +56,8 @@ pub enum Command {
 pub enum Request {
     /// The kernel should resolve a neighbour; the number is the worker's.
     Resolve(usize, Resolve),
-    /// The worker has ended.
-    Ended(usize),
+    /// After a soft stop: the worker's last connection has ended. It goes on handing packets over.
+    Drained,
 }
 
 /// How a worker is.
@@ -110,8 +112,19 @@ pub struct Worker<W> {
     idle: IdleMeter,
     turns: u64,
     rx_burst: usize,
-    /// When it gives up on what is left to say.
-    stopping: Option<Instant>,
+    ending: Ending,
+}
+
+/// Whether a worker is about to end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ending {
+    No,
+    /// It tells when its connections have ended.
+    Soft,
+    /// It has told; packets of other workers may still come to its queue.
+    Drained,
+    /// When everything is said, or at this time.
+    Hard(Instant),
 }
 
 /// What a turn leads to.
@@ -160,7 +173,7 @@ impl<W: Wire> Worker<W> {
             idle: IdleMeter::new(now),
             turns: 0,
             rx_burst: rx_burst.map_or(RX_BURST, |burst| burst.max(1) as usize),
-            stopping: None,
+            ending: Ending::No,
         }
     }
 
@@ -250,24 +263,39 @@ impl<W: Wire> Worker<W> {
                 // Who asked may have given up waiting.
                 let _ = to.send(self.report());
             }
+            Command::SoftStop => {
+                self.proxy.unlisten_all(&mut self.transport, now);
+                self.ending = Ending::Soft;
+            }
             Command::Stop => {
                 self.proxy.unlisten_all(&mut self.transport, now);
                 self.transport.stack.abort_all(now);
-                self.stopping = Some(now + DRAIN_MAX);
+                self.ending = Ending::Hard(now + DRAIN_MAX);
             }
         }
     }
 
     /// After a stop: everything is said and sent, or the time for it is over.
     fn is_done(&mut self, now: Instant) -> bool {
-        let Some(deadline) = self.stopping else { return false };
         let quiet = !self.transport.stack.has_work() && self.ports.in_flight() == 0;
-        if !quiet && now < deadline {
-            return false;
+        match self.ending {
+            Ending::No | Ending::Drained => false,
+            Ending::Soft => {
+                let connections = self.transport.stack.stats().connections.used;
+                if quiet && self.proxy.streams_len() == 0 && connections == 0 {
+                    self.ending = Ending::Drained;
+                    self.request(Request::Drained);
+                }
+                false
+            }
+            Ending::Hard(deadline) => {
+                let done = quiet || now >= deadline;
+                if done {
+                    self.ports.close();
+                }
+                done
+            }
         }
-        self.ports.close();
-        self.request(Request::Ended(self.number));
-        true
     }
 
     /// How it is.
@@ -334,7 +362,7 @@ impl<W: Wire> Worker<W> {
                 Turn::Busy => idle_since = None,
                 Turn::Idle(next) => {
                     let since = *idle_since.get_or_insert(before);
-                    if now.since(since) >= SPIN && self.stopping.is_none() {
+                    if now.since(since) >= SPIN && !matches!(self.ending, Ending::Hard(_)) {
                         let timeout = next.map_or(SLEEP_MAX, |at| at.since(now)).min(SLEEP_MAX);
                         let has_work =
                             || self.handover.has_work() || !self.mailbox.commands.is_empty();

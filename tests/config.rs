@@ -219,7 +219,6 @@ fn options_and_timeouts_can_be_taken_back() {
     );
     assert_eq!(proxy(&config, "a").redispatch, Redispatch::Every(3));
     assert_eq!(proxy(&config, "b").redispatch, Redispatch::Never);
-    assert_eq!(proxy(&config, "b").timeouts.queue, None);
     assert_eq!(proxy(&config, "c").redispatch, Redispatch::BeforeLast(2));
 }
 

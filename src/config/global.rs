@@ -82,18 +82,6 @@ fn active(
             let range = source_ports(line)?;
             once(&mut global.source_ports, range, line, context);
         }
-        "tune.bufsize" => {
-            let word = line.only("a size")?;
-            let size = units::size(word).map_err(|error| error.of_size(word, line.name))?;
-            if !(BUFSIZE_MIN..=BUFSIZE_MAX).contains(&size) {
-                return Err(format!(
-                    "'{}' : invalid value '{word}', permitted are {BUFSIZE_MIN} to {BUFSIZE_MAX}.",
-                    line.name
-                )
-                .into());
-            }
-            global.bufsize = Some(size);
-        }
         "tune.maxaccept" => {
             let number = number(line, -1..=i64::from(i32::MAX))?;
             once(&mut global.maxaccept, i32::try_from(number).expect("in range"), line, context);
@@ -129,6 +117,17 @@ fn inactive(
         "pidfile" => {
             let path = PathBuf::from(line.only("a file name as an argument")?);
             once(&mut draft.global.pidfile, path, line, context);
+        }
+        "tune.bufsize" => {
+            let word = line.only("a size")?;
+            let size = units::size(word).map_err(|error| error.of_size(word, line.name))?;
+            if !(BUFSIZE_MIN..=BUFSIZE_MAX).contains(&size) {
+                return Err(format!(
+                    "'{}' : invalid value '{word}', permitted are {BUFSIZE_MIN} to {BUFSIZE_MAX}.",
+                    line.name
+                )
+                .into());
+            }
         }
         name => unreachable!("'{name}' is listed as inactive with a form of its own"),
     }

@@ -67,8 +67,6 @@ pub struct Global {
     pub logs: Vec<LogTarget>,
     /// `pidfile`.
     pub pidfile: Option<PathBuf>,
-    /// `tune.bufsize`, bytes.
-    pub bufsize: Option<u32>,
     /// `tune.maxaccept`: connections taken from one listener in a row; -1 for no limit.
     pub maxaccept: Option<i32>,
     /// `tune.maxpollevents`: frames taken from a queue in one turn.
@@ -255,8 +253,6 @@ pub struct Timeouts {
     pub server_fin: Option<Duration>,
     /// `timeout tunnel`
     pub tunnel: Option<Duration>,
-    /// `timeout queue`
-    pub queue: Option<Duration>,
 }
 
 /// `option redispatch [interval]`

@@ -371,7 +371,6 @@ fn timeout(
         "client" => &mut timeouts.client,
         "client-fin" => &mut timeouts.client_fin,
         "connect" => &mut timeouts.connect,
-        "queue" => &mut timeouts.queue,
         "server" => &mut timeouts.server,
         "server-fin" => &mut timeouts.server_fin,
         "tunnel" => &mut timeouts.tunnel,

@@ -56,8 +56,11 @@ pub fn two_interfaces() {
     let peer = ["peer", "name", "eth1", "numrxqueues", "2", "numtxqueues", "2", "netns", lb];
     lab.srv1.run(
         "ip",
-        &[&["link", "add", "eth1", "numrxqueues", "2", "numtxqueues", "2", "type", "veth"], &peer[..]]
-            .concat(),
+        &[
+            &["link", "add", "eth1", "numrxqueues", "2", "numtxqueues", "2", "type", "veth"],
+            &peer[..],
+        ]
+        .concat(),
     );
     for (side, host) in [(&lab.lb, "10.80.0.1/24"), (&lab.srv1, "10.80.0.11/24")] {
         side.run("ethtool", &["-K", "eth1", "tx", "off", "gso", "off", "tso", "off", "gro", "off"]);

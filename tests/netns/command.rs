@@ -1,8 +1,13 @@
 //! The command line, signals, and the scripts beside the program.
 
+use std::io::{ErrorKind, Read, Write};
+use std::net::TcpStream;
+
+use nix::sys::signal::Signal;
+
 use crate::balancer::{Balancer, Kind, binary, check, config, has_program, kind};
 use crate::bytes::{MIB, Server, ends, exchange, receive_bytes, send_bytes};
-use crate::lab::{LB, Lab, PATIENCE, SRV1, address, repository};
+use crate::lab::{LB, Lab, PATIENCE, SRV1, address, repository, wait_until};
 
 /// A wrong line in the place of `WRONG`, and the word at fault.
 const MISTAKES: &[(&str, &str)] = &[
@@ -59,6 +64,33 @@ pub fn sigterm_ends_in_good_order() {
     balancer.stop();
     assert!(ends(&client), "the client was not told that the balancer is gone");
     assert!(ends(&server), "the server was not told that the balancer is gone");
+}
+
+/// USR1: who is connected stays until the end, who comes is refused, and then xlb ends by itself.
+pub fn sigusr1_ends_with_the_last_connection() {
+    let lab = Lab::up();
+    let (to, on) = (address(LB, 9000), address(SRV1, 9000));
+    let _server = Server::echoing(&lab.srv1, on);
+    let mut balancer = Balancer::serving(&lab, &[to], &[on]);
+    let mut streams: Vec<TcpStream> = (0..8).map(|_| lab.client.connect(to)).collect();
+    streams.iter_mut().for_each(echoes);
+    balancer.process().signal(Signal::SIGUSR1);
+    balancer.process().wait_for_log("listening no more");
+    wait_until("a new connection is refused", PATIENCE, || {
+        lab.client.try_connect(to).is_err_and(|error| error.kind() == ErrorKind::ConnectionRefused)
+    });
+    streams.iter_mut().for_each(echoes);
+    drop(streams);
+    let status = balancer.process().wait(PATIENCE);
+    assert!(status.success(), "USR1 ended xlb with {status}");
+    assert!(!has_program(&lab.lb), "an XDP program is left on the interface");
+}
+
+fn echoes(stream: &mut TcpStream) {
+    stream.write_all(b"still there").expect("an established connection takes bytes");
+    let mut answer = [0; 11];
+    stream.read_exact(&mut answer).expect("an established connection gives them back");
+    assert_eq!(&answer, b"still there");
 }
 
 pub fn sighup_tells_its_state() {
