@@ -5,33 +5,28 @@
 //! Owns:  the order of things: nothing is taken over before all that can fail has been tried
 //! Never: touches a packet
 
-use std::collections::{BTreeMap, BTreeSet};
+mod plan;
+
 use std::fmt;
 use std::io::Read;
-use std::net::IpAddr;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use crossbeam::channel::{Receiver, Sender, unbounded};
-use ipnet::IpNet;
-use netstack::fib::{Fib, Ownership, PortId};
 use netstack::rss::Rss;
 use netstack::{Secret, Stack, StackConfig};
-use nic::{AddressOwner, Interface, Mode, Program, Steering, XskConfig, XskQueue};
+use nic::{Interface, Mode, Program, XskConfig, XskQueue};
 
 use crate::bell::Bell;
 use crate::cli::RunOrder;
 use crate::clock::Clock;
-use crate::config::model::{Bind, Config, Families, ProxyIndex};
+use crate::config::model::Config;
 use crate::core::{Core, ListenerPlan};
 use crate::handover;
-use crate::kernel_ports;
-use crate::limit::Limit;
 use crate::netlink::{KernelTables, Port as KernelPort, Snapshot, StatedAddress, StatedRoute};
 use crate::port::{Port, Ports};
 use crate::shared::{Shared, Wake};
-use crate::transport::ListenAt;
 use crate::transport::stack::StackTransport;
 use crate::worker::{Command, Mailbox, Parts, Request, Worker};
 
@@ -114,11 +109,11 @@ pub fn boot(config: &Config, order: &RunOrder, clock: Clock) -> Result<Running, 
     let kernel = KernelTables::open().map_err(|error| {
         BootError(format!("cannot read the kernel's routes by netlink: {error}"))
     })?;
-    let stated = state(config, &interfaces, &kernel)?;
+    let stated = plan::state(config, &interfaces, &kernel)?;
     let snapshot = stated.snapshot(&kernel)?;
     let source_ports = config.global.source_ports.clone().unwrap_or(SOURCE_PORTS);
-    let listeners = plan_listeners(config, &interfaces)?;
-    check_ports(&listeners, &source_ports, &snapshot.fib)?;
+    let listeners = plan::listeners(config, &interfaces)?;
+    plan::check_ports(&listeners, &source_ports, &snapshot.fib)?;
 
     let mut taken = Vec::new();
     let mut queues: Vec<Vec<XskQueue>> = cores.iter().map(|_| Vec::new()).collect();
@@ -212,7 +207,7 @@ impl Running {
 
     /// Tells the programs on all interfaces what to take.
     pub fn steer(&mut self) -> Result<(), BootError> {
-        let steering = steering(&self.snapshot.fib, &self.listeners, &self.source_ports);
+        let steering = plan::steering(&self.snapshot.fib, &self.listeners, &self.source_ports);
         for taken in &mut self.taken {
             taken.program.set_steering(&steering).map_err(|error| {
                 BootError(format!("cannot steer packets of {}: {error}", taken.interface.name))
@@ -336,196 +331,4 @@ fn spawn(
             Worker::new(parts, clock.now()).run(&clock, bell);
         })
         .map_err(|error| BootError(format!("cannot start worker {number}: {error}")))
-}
-
-// Addresses and ports.
-
-/// Addresses and routes of the configuration, with those of `bind` lines that nobody has.
-fn state(
-    config: &Config,
-    interfaces: &[Interface],
-    kernel: &KernelTables,
-) -> Result<Stated, BootError> {
-    let ports: Vec<KernelPort> = interfaces
-        .iter()
-        .enumerate()
-        .map(|(index, interface)| KernelPort {
-            index: interface.index,
-            port: PortId(index as u8),
-            mac: interface.mac,
-            mtu: interface.mtu.min(FRAME_MTU_MAX) as u16,
-            partial_checksums: interface.has_partial_checksums(),
-        })
-        .collect();
-    let place = |name: &Option<String>, at: &crate::config::model::Location| {
-        let Some(name) = name else { return Ok(None) };
-        match interfaces.iter().position(|interface| interface.name == *name) {
-            Some(index) => Ok(Some(PortId(index as u8))),
-            None => Err(BootError(format!(
-                "[{}:{}]: interface '{name}' is not among those that xlb takes over; name it with \
-                 --interface or `interface` too",
-                at.file, at.line
-            ))),
-        }
-    };
-    let mut addresses = Vec::new();
-    for own in &config.global.addresses {
-        let port = place(&own.interface, &own.at)?.unwrap_or(PortId(0));
-        addresses.push(StatedAddress { net: own.net, port, vlan: own.vlan });
-    }
-    let mut routes = Vec::new();
-    for route in &config.global.routes {
-        let port = place(&route.interface, &route.at)?;
-        routes.push(StatedRoute { prefix: route.prefix, via: route.via, port, vlan: route.vlan });
-    }
-    for bind in config.proxies.iter().filter(|proxy| !proxy.disabled).flat_map(|proxy| &proxy.binds)
-    {
-        let Some(ip) = bind.address else { continue };
-        let is_stated = addresses.iter().any(|stated: &StatedAddress| stated.net.addr() == ip);
-        if kernel.has_address(ip) || is_stated {
-            continue;
-        }
-        let port = place(&bind.interface, &bind.at)?.or_else(|| kernel.port_towards(&ports, ip));
-        let port = port.unwrap_or(PortId(0));
-        addresses.push(StatedAddress { net: IpNet::from(ip), port, vlan: None });
-    }
-    Ok(Stated { ports, addresses, routes })
-}
-
-/// IP packet that a frame of 4096 bytes holds beside its headroom and an Ethernet header with two tags.
-const FRAME_MTU_MAX: u32 = 4096 - 256 - 22;
-
-/// Every listener of the configuration, wildcards by family.
-fn plan_listeners(
-    config: &Config,
-    interfaces: &[Interface],
-) -> Result<Vec<ListenerPlan>, BootError> {
-    let mut plans = Vec::new();
-    for (index, proxy) in config.proxies.iter().enumerate().filter(|(_, proxy)| !proxy.disabled) {
-        for bind in &proxy.binds {
-            let bind = Arc::new(bind.clone());
-            let limit = Arc::new(Limit::new(bind.maxconn));
-            for ipv6 in families_of(&bind) {
-                plans.push(ListenerPlan {
-                    frontend: ProxyIndex(index),
-                    bind: bind.clone(),
-                    limit: limit.clone(),
-                    at: listen_at(&bind, ipv6, interfaces)?,
-                });
-            }
-        }
-    }
-    if plans.is_empty() {
-        return Err(BootError::new(
-            "no listener: no enabled `frontend` or `listen` section has a `bind` line",
-        ));
-    }
-    Ok(plans)
-}
-
-fn families_of(bind: &Bind) -> Vec<bool> {
-    match (bind.address, bind.families) {
-        (Some(ip), _) => vec![ip.is_ipv6()],
-        (None, Families::V4) => vec![false],
-        (None, Families::V6) => vec![true],
-        (None, Families::Both) => vec![false, true],
-    }
-}
-
-fn listen_at(bind: &Bind, ipv6: bool, interfaces: &[Interface]) -> Result<ListenAt, BootError> {
-    let interface = match &bind.interface {
-        None => None,
-        Some(name) => {
-            let place = interfaces.iter().position(|interface| interface.name == *name);
-            Some(place.ok_or_else(|| {
-                BootError(format!(
-                    "[{}:{}]: 'bind ... interface {name}': xlb does not take over that interface; name it \
-                     with --interface or `interface` too",
-                    bind.at.file, bind.at.line
-                ))
-            })? as u8)
-        }
-    };
-    Ok(ListenAt {
-        address: bind.address,
-        ipv6,
-        port: bind.port,
-        interface,
-        backlog: bind.backlog.unwrap_or(bind.maxconn).max(1) as usize,
-    })
-}
-
-/// Ports that the kernel's programs listen on are theirs: taking one would cut them off.
-fn check_ports(
-    listeners: &[ListenerPlan],
-    source_ports: &RangeInclusive<u16>,
-    fib: &Fib,
-) -> Result<(), BootError> {
-    let is_shared =
-        |ip: IpAddr| fib.address(ip).is_some_and(|address| address.ownership == Ownership::Shared);
-    let theirs = kernel_ports::listening();
-    for plan in listeners {
-        let ListenAt { address, ipv6, port, .. } = plan.at;
-        if source_ports.contains(&port) {
-            return Err(BootError(format!(
-                "[{}:{}]: port {port} lies within source-ports {}-{}, which connections to servers leave \
-                 from; choose another range with `source-ports` in the global section",
-                plan.bind.at.file,
-                plan.bind.at.line,
-                source_ports.start(),
-                source_ports.end()
-            )));
-        }
-        let conflict = theirs.iter().find(|theirs| {
-            theirs.port == port
-                && theirs.ip.is_ipv6() == ipv6
-                && match address {
-                    None => theirs.ip.is_unspecified() || is_shared(theirs.ip),
-                    Some(ip) => theirs.ip == ip || (theirs.ip.is_unspecified() && is_shared(ip)),
-                }
-        });
-        if let Some(theirs) = conflict {
-            return Err(BootError(format!(
-                "[{}:{}]: a program of this machine already listens on {theirs} (see `ss -ltnp`): bind \
-                 another address or port, or stop it",
-                plan.bind.at.file, plan.bind.at.line
-            )));
-        }
-    }
-    let within = |theirs: &&netstack::Endpoint| {
-        source_ports.contains(&theirs.port) && (theirs.ip.is_unspecified() || is_shared(theirs.ip))
-    };
-    match theirs.iter().find(within) {
-        None => Ok(()),
-        Some(theirs) => Err(BootError(format!(
-            "a program of this machine listens on {theirs}, within source-ports {}-{}: its packets would \
-             come to xlb; choose another range with `source-ports` in the global section",
-            source_ports.start(),
-            source_ports.end()
-        ))),
-    }
-}
-
-/// What the programs on the interfaces take.
-fn steering(fib: &Fib, listeners: &[ListenerPlan], source_ports: &RangeInclusive<u16>) -> Steering {
-    let addresses: BTreeMap<IpAddr, AddressOwner> = fib
-        .addresses()
-        .iter()
-        .map(|address| {
-            let owner = match address.ownership {
-                Ownership::Shared => AddressOwner::Shared,
-                Ownership::Sole => AddressOwner::Sole,
-            };
-            (address.net.addr(), owner)
-        })
-        .collect();
-    let listeners: BTreeSet<nic::Listener> = listeners
-        .iter()
-        .map(|plan| nic::Listener {
-            address: plan.at.address,
-            ipv6: plan.at.ipv6,
-            port: plan.at.port,
-        })
-        .collect();
-    Steering { addresses, listeners, source_ports: source_ports.clone() }
 }
