@@ -269,11 +269,8 @@ impl Queue {
 
     /// The place of `offset`, sought from `hint` when it is not behind it.
     pub fn seek(&self, pool: &BufferPool, hint: Cursor, offset: usize) -> Cursor {
-        let mut cursor = if hint.buffer != NONE && hint.base as usize <= offset {
-            hint
-        } else {
-            self.start()
-        };
+        let mut cursor =
+            if hint.buffer != NONE && hint.base as usize <= offset { hint } else { self.start() };
         while cursor.buffer != NONE {
             let meta = &pool.meta[cursor.buffer.0 as usize];
             if offset < cursor.base as usize + meta.len() || meta.next == NONE {

@@ -256,6 +256,8 @@ pub struct Connection {
     pub(crate) event_queued: bool,
     /// In the stack's list of connections that may have something to send.
     pub(crate) ready: bool,
+    /// In the list of those whose neighbour is being resolved.
+    pub(crate) waits_for_neighbor: bool,
     /// Where its packets go, and by which edition of the forwarding table.
     pub(crate) path: Option<(u32, PathId)>,
 }
@@ -379,6 +381,7 @@ impl Connection {
             event_pending: false,
             event_queued: false,
             ready: false,
+            waits_for_neighbor: false,
             path: None,
         }
     }
@@ -456,7 +459,12 @@ impl Connection {
     }
 
     /// Appends bytes of the user; returns how many were taken. When fewer than given, an event tells of room.
-    pub(crate) fn write(&mut self, bytes: &[u8], config: &TcpConfig, pool: &mut BufferPool) -> usize {
+    pub(crate) fn write(
+        &mut self,
+        bytes: &[u8],
+        config: &TcpConfig,
+        pool: &mut BufferPool,
+    ) -> usize {
         let count = bytes.len().min(self.room(config));
         let taken = self.tx.append_sparing(pool, &bytes[..count]);
         self.write_blocked = taken < bytes.len() && self.can_write();
@@ -483,7 +491,7 @@ impl Connection {
     }
 
     /// Moves bytes received here to the send queue of `to`, without a copy where whole buffers move.
-    /// When the other's room ended it, an event of `to` tells of room.
+    /// When the other's room or want of buffers ended it, an event of `to` tells of room.
     pub(crate) fn forward_to(
         &mut self,
         to: &mut Connection,
@@ -493,7 +501,7 @@ impl Connection {
     ) -> usize {
         let room = to.room(config);
         let moved = self.rx.move_to(pool, &mut to.tx, max.min(room));
-        to.write_blocked = moved == room && !self.rx.is_empty() && to.can_write();
+        to.write_blocked = moved < max && !self.rx.is_empty() && to.can_write();
         self.took(moved);
         moved
     }
@@ -506,7 +514,8 @@ impl Connection {
         // RFC 9293, section 3.8.6.2.2, but early enough that a peer with a window full of data does not stall.
         if count > 0
             && current < self.rcv_buffer / 2
-            && possible.saturating_sub(current) >= 2 * u32::from(self.rcv_mss)
+            && possible.saturating_sub(current)
+                >= (2 * u32::from(self.rcv_mss)).min(self.rcv_buffer / 2)
         {
             self.ack_now = true;
         }
@@ -518,10 +527,10 @@ impl Connection {
             return;
         }
         self.state = match self.state {
-            State::SynReceived | State::Established => State::FinWait1,
+            State::Established => State::FinWait1,
             State::CloseWait => State::LastAck,
             // The FIN follows when the handshake is done.
-            State::SynSent => State::SynSent,
+            opening @ (State::SynSent | State::SynReceived) => opening,
             _ => return,
         };
         self.fin_queued = true;
@@ -533,7 +542,7 @@ impl Connection {
         self.orphan = true;
         if self.state == State::SynSent {
             self.state = State::Closed;
-        } else if !self.rx.is_empty() && self.state != State::Closed {
+        } else if !self.rx.is_empty() && !matches!(self.state, State::TimeWait | State::Closed) {
             self.abort(pool);
         } else {
             self.shut();
@@ -575,8 +584,9 @@ impl Connection {
         self.rx.clear(pool);
     }
 
-    /// There is no way to the peer.
+    /// There is no way to the peer, not for a RST either.
     pub(crate) fn unreachable(&mut self, pool: &mut BufferPool) {
+        self.rst_pending = false;
         self.end(Some(ConnectionError::Unreachable), pool);
     }
 
@@ -606,7 +616,12 @@ impl Connection {
     }
 
     /// Handles every deadline that has come.
-    pub(crate) fn handle_deadline(&mut self, config: &TcpConfig, now: Instant, pool: &mut BufferPool) {
+    pub(crate) fn handle_deadline(
+        &mut self,
+        config: &TcpConfig,
+        now: Instant,
+        pool: &mut BufferPool,
+    ) {
         if self.ack_deadline.is_some_and(|at| at <= now) {
             self.ack_deadline = None;
             self.ack_now = true;

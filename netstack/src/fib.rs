@@ -6,6 +6,7 @@
 //! Never: knows link-layer addresses of neighbours (see `neighbor`), talks to the kernel
 //! Read:  RFC 1812, section 5.2.4 (longest match); RFC 6724 only as far as "same link, same family"
 
+use std::collections::HashMap;
 use std::net::IpAddr;
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
@@ -86,6 +87,8 @@ pub struct Route {
 pub struct Fib {
     links: Vec<Link>,
     addresses: Vec<Address>,
+    /// Where in `addresses` each is: asked for with every SYN.
+    address_index: HashMap<IpAddr, usize>,
     routes_v4: PrefixMap<Ipv4Net, Route>,
     routes_v6: PrefixMap<Ipv6Net, Route>,
 }
@@ -104,7 +107,10 @@ pub struct NextHop {
 impl Fib {
     /// A table of these links, addresses and routes. Of routes with one prefix the lowest metric stays.
     pub fn new(links: Vec<Link>, addresses: Vec<Address>, routes: Vec<Route>) -> Self {
-        let mut fib = Fib { links, addresses, ..Default::default() };
+        // Of two records of one address the first counts.
+        let by_ip = addresses.iter().enumerate().rev().map(|(at, own)| (own.net.addr(), at));
+        let address_index = by_ip.collect();
+        let mut fib = Fib { links, addresses, address_index, ..Default::default() };
         for route in routes {
             fib.insert(route);
         }
@@ -112,7 +118,10 @@ impl Fib {
     }
 
     fn insert(&mut self, route: Route) {
-        assert!(usize::from(route.link.0) < self.links.len(), "route on an unknown link: {route:?}");
+        assert!(
+            usize::from(route.link.0) < self.links.len(),
+            "route on an unknown link: {route:?}"
+        );
         match route.prefix {
             IpNet::V4(prefix) => {
                 if self.routes_v4.get(&prefix).is_none_or(|old| old.metric > route.metric) {
@@ -151,7 +160,7 @@ impl Fib {
 
     /// The own address record of `ip`.
     pub fn address(&self, ip: IpAddr) -> Option<&Address> {
-        self.addresses.iter().find(|address| address.net.addr() == ip)
+        self.address_index.get(&ip).map(|&at| &self.addresses[at])
     }
 
     /// Longest match, or `None` when no route covers `destination`.

@@ -18,7 +18,8 @@ use crate::time::Instant;
 
 /// Neighbours that are remembered. On-link addresses can be invented by whoever sends us packets.
 const NEIGHBORS_MAX: usize = 16_384;
-/// Flows that wait for one neighbour.
+/// Handshakes that wait for one neighbour: their SYN-ACKs go again by themselves. A connection waits once,
+/// and has no other hope.
 const WAITERS_MAX: usize = 4096;
 /// RetransTimer of RFC 4861, section 10.
 const RETRY: Duration = Duration::from_secs(1);
@@ -140,7 +141,7 @@ impl Neighbors {
     /// Has `flow` told when the neighbour is resolved or given up.
     pub fn wait(&mut self, id: PathId, flow: Flow) {
         let waiters = &mut self.entries[id.0 as usize].waiters;
-        if waiters.len() < WAITERS_MAX {
+        if waiters.len() < WAITERS_MAX || matches!(flow, Flow::Connection(_)) {
             waiters.push(flow);
         }
     }

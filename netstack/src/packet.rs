@@ -29,6 +29,7 @@ const HOP_LIMIT: u8 = 64;
 /// A frame, its VLAN tag taken off.
 pub(crate) struct Frame<'a> {
     pub source: [u8; 6],
+    pub destination: [u8; 6],
     pub vlan: Option<u16>,
     pub content: Content<'a>,
 }
@@ -52,7 +53,7 @@ impl<'a> Frame<'a> {
     /// Takes a frame apart as far as IP or ARP.
     pub fn parse(bytes: &'a [u8]) -> Result<Frame<'a>, DropReason> {
         let ethernet = EthernetFrame::new_checked(bytes).map_err(|_| DropReason::Malformed)?;
-        let source = ethernet.src_addr().0;
+        let (source, destination) = (ethernet.src_addr().0, ethernet.dst_addr().0);
         let (vlan, ethertype, payload) = untag(ethernet.ethertype().into(), ethernet.payload())?;
         let content = match EthernetProtocol::from(ethertype) {
             EthernetProtocol::Arp => Content::Arp(payload),
@@ -60,7 +61,7 @@ impl<'a> Frame<'a> {
             EthernetProtocol::Ipv6 => Content::Ip(parse_ipv6(payload)?),
             EthernetProtocol::Unknown(_) => return Err(DropReason::NotForUs),
         };
-        Ok(Frame { source, vlan, content })
+        Ok(Frame { source, destination, vlan, content })
     }
 }
 
@@ -257,9 +258,11 @@ mod tests {
 
     #[test]
     fn reads_back_what_it_writes() {
-        for (vlan, source, destination) in
-            [(None, "10.0.0.1", "10.0.0.2"), (Some(100), "10.0.0.1", "10.0.0.2"), (Some(7), "fd00::1", "fd00::2")]
-        {
+        for (vlan, source, destination) in [
+            (None, "10.0.0.1", "10.0.0.2"),
+            (Some(100), "10.0.0.1", "10.0.0.2"),
+            (Some(7), "fd00::1", "fd00::2"),
+        ] {
             let bytes = emitted(vlan, source, destination);
             let frame = Frame::parse(&bytes).unwrap();
             assert_eq!((frame.vlan, frame.source), (vlan, [2, 0, 0, 0, 0, 1]));

@@ -186,8 +186,7 @@ impl Stack {
         self.fib = fib;
         self.fib_edition += 1;
         if !same_links {
-            let waiters = self.neighbors.reset();
-            self.resume(waiters, now);
+            self.forget_neighbors(now);
         }
     }
 
@@ -197,7 +196,13 @@ impl Stack {
     }
 
     /// Takes the kernel's word on a neighbour: its link-layer address, or that it has none.
-    pub fn set_neighbor(&mut self, link: LinkId, address: IpAddr, mac: Option<[u8; 6]>, now: Instant) {
+    pub fn set_neighbor(
+        &mut self,
+        link: LinkId,
+        address: IpAddr,
+        mac: Option<[u8; 6]>,
+        now: Instant,
+    ) {
         let waiters = self.neighbors.update(link, address, mac);
         self.resume(waiters, now);
     }
@@ -249,10 +254,11 @@ impl Stack {
         let local_ip =
             source.or_else(|| self.fib.source_for(remote.ip)).ok_or(ConnectError::NoRoute)?;
         let next_hop = self.fib.lookup(remote.ip).ok_or(ConnectError::NoRoute)?;
-        let tuple = self.choose_source_port(local_ip, remote, next_hop.link, now).ok_or_else(|| {
-            self.counters.no_source_port += 1;
-            ConnectError::NoSourcePort
-        })?;
+        let tuple =
+            self.choose_source_port(local_ip, remote, next_hop.link, now).ok_or_else(|| {
+                self.counters.no_source_port += 1;
+                ConnectError::NoSourcePort
+            })?;
         let mut iss = self.initial_sequence(&tuple, now);
         if let Some(Flow::TimeWait(id)) = self.flows.get(&tuple).copied()
             && let Some(record) = self.time_waits.remove(id)
@@ -298,11 +304,9 @@ impl Stack {
         while tried < count {
             let piece = PORTS_AT_A_TIME.min(count - tried);
             let at = self.next_port.wrapping_add(offset) as usize + tried;
-            let candidates =
-                (at..at + piece).map(|index| slice.start() + (index % count) as u16);
+            let candidates = (at..at + piece).map(|index| slice.start() + (index % count) as u16);
             let peer = SocketAddr::new(remote.ip, remote.port);
-            let choice =
-                rss::choose_port(rss, candidates, local_ip, peer, worker as u16, in_use);
+            let choice = rss::choose_port(rss, candidates, local_ip, peer, worker as u16, in_use);
             if let Some(choice) = choice {
                 let place = usize::from(choice.port - slice.start());
                 let used = (place + count - at % count) % count;
@@ -325,8 +329,9 @@ impl Stack {
     /// Queues bytes to be sent; returns how many were taken. An event tells of room when not all were.
     pub fn send(&mut self, id: ConnId, bytes: &[u8], now: Instant) -> usize {
         let Some(connection) = self.connections.get_mut(id) else { return 0 };
+        let waited = connection.is_write_blocked();
         let count = connection.write(bytes, &self.config.tcp, &mut self.pool);
-        if connection.is_write_blocked() && self.pool.is_scarce() {
+        if !waited && connection.is_write_blocked() && self.pool.is_scarce() {
             self.buffer_waiters.push_back(id);
         }
         self.settle(id, now);
@@ -337,7 +342,11 @@ impl Stack {
     /// buffers move without a copy. An event of `to` tells of room when its room ended it.
     pub fn forward(&mut self, from: ConnId, to: ConnId, max: usize, now: Instant) -> usize {
         let Some([source, sink]) = self.connections.get_disjoint_mut([from, to]) else { return 0 };
+        let waited = sink.is_write_blocked();
         let moved = source.forward_to(sink, max, &self.config.tcp, &mut self.pool);
+        if !waited && sink.is_write_blocked() && self.pool.is_scarce() {
+            self.buffer_waiters.push_back(to);
+        }
         if moved > 0 {
             self.settle(from, now);
             self.settle(to, now);
@@ -489,7 +498,7 @@ impl Stack {
             return;
         }
         if connection.is_time_wait_only() {
-            self.to_time_wait(id, now);
+            self.enter_time_wait(id, now);
             return;
         }
         self.tell(id);
@@ -532,10 +541,9 @@ impl Stack {
         Some(connection)
     }
 
-    fn to_time_wait(&mut self, id: ConnId, now: Instant) {
+    fn enter_time_wait(&mut self, id: ConnId, now: Instant) {
         let Some(connection) = self.forget(id) else { return };
-        let (record, evicted) =
-            self.time_waits.insert(connection.tuple, connection.residue(), now);
+        let (record, evicted) = self.time_waits.insert(connection.tuple, connection.residue(), now);
         if let Some(tuple) = evicted {
             self.flows.remove(&tuple);
         }
@@ -557,13 +565,25 @@ impl Stack {
 
     /// The largest segment that a link takes, bytes of TCP options and payload.
     fn mss_of(&self, link: LinkId, peer: IpAddr) -> u16 {
-        self.fib.link(link).mtu - (ip_header_len(peer) + TCP_HEADER_LEN) as u16
+        self.fib.link(link).mtu.saturating_sub((ip_header_len(peer) + TCP_HEADER_LEN) as u16)
     }
 
     /// Where packets to `destination` go.
-    fn path_to(&mut self, destination: IpAddr) -> Option<PathId> {
+    fn path_to(&mut self, destination: IpAddr, now: Instant) -> Option<PathId> {
         let next_hop = self.fib.lookup(destination)?;
+        if let Some(path) = self.neighbors.intern(next_hop) {
+            return Some(path);
+        }
+        // Whoever is on the link can invent neighbours: the table begins anew, and those in use are asked
+        // for again.
+        self.forget_neighbors(now);
         self.neighbors.intern(next_hop)
+    }
+
+    fn forget_neighbors(&mut self, now: Instant) {
+        self.fib_edition += 1;
+        let waiters = self.neighbors.reset();
+        self.resume(waiters, now);
     }
 
     /// Asserts what must hold between calls: for tests.

@@ -20,6 +20,9 @@ use crate::time::Instant;
 /// Before this age an own port is not used again towards the same peer: the last ACK may be on its way.
 const REUSE_AFTER: Duration = Duration::from_secs(1);
 
+/// Places in the order whose records are gone already, beyond as many as there are records.
+const STALE_MAX: usize = 1024;
+
 /// A record.
 #[derive(Debug)]
 pub(crate) struct TimeWait {
@@ -50,9 +53,9 @@ impl TimeWait {
 
     /// What to answer, if anything. RSTs are ignored (RFC 1337).
     pub fn answer(&self, segment: &Segment<'_>, now: Instant) -> Option<Header> {
-        // A pure acknowledgment of what we know needs no answer: two records would talk for ever.
-        let known = segment.is_empty() && segment.seq == self.residue.rcv_nxt;
-        if segment.flags.rst || known {
+        // An acknowledgment, right or wrong, needs no answer: two records of different connections under
+        // one four-tuple would correct each other for ever.
+        if segment.flags.rst || segment.is_empty() {
             return None;
         }
         let timestamp = self
@@ -111,6 +114,10 @@ impl TimeWaits {
     }
 
     pub fn remove(&mut self, id: TimeWaitId) -> Option<TimeWait> {
+        // Its place in the order stays until its time, unless too many such places gather.
+        if self.order.len() > 2 * self.records.len() + STALE_MAX {
+            self.order.retain(|&(_, id)| self.records.contains_key(id));
+        }
         self.records.remove(id)
     }
 
@@ -131,5 +138,34 @@ impl TimeWaits {
     /// When [`TimeWaits::poll_expired`] has something.
     pub fn poll_at(&self) -> Option<Instant> {
         self.order.front().map(|&(at, _)| at)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::flow::Endpoint;
+
+    fn record() -> TimeWait {
+        let end = |last, port| Endpoint::new(std::net::IpAddr::from([10, 0, 0, last]), port);
+        let residue =
+            Residue { snd_nxt: SeqNumber(1000), rcv_nxt: SeqNumber(5000), timestamp: None };
+        let tuple = FourTuple { local: end(1, 80), remote: end(2, 40_000) };
+        TimeWait { tuple, residue, since: Instant::ZERO }
+    }
+
+    fn segment(seq: u32, flags: Flags) -> Segment<'static> {
+        let (seq, ack) = (SeqNumber(seq), SeqNumber(900));
+        Segment { seq, ack, flags, window: 0, options: Options::default(), payload: &[] }
+    }
+
+    #[test]
+    fn answers_a_fin_and_no_acknowledgment_however_wrong() {
+        let fin = segment(4999, Flags { fin: true, ..Flags::ACK });
+        let answer = record().answer(&fin, Instant::ZERO).expect("its acknowledgment was lost");
+        assert_eq!((answer.seq, answer.ack), (SeqNumber(1000), SeqNumber(5000)));
+        for seq in [5000, 4999, 800_000] {
+            assert_eq!(record().answer(&segment(seq, Flags::ACK), Instant::ZERO), None, "at {seq}");
+        }
     }
 }

@@ -232,12 +232,19 @@ mod tests {
     #[test]
     fn fires_at_its_deadline_and_not_before() {
         let mut wheel = Wheel::default();
-        for (entity, ms) in [0, 1, 63, 64, 65, 4095, 4096, 300_000, 20_000_000].into_iter().enumerate() {
+        for (entity, ms) in
+            [0, 1, 63, 64, 65, 4095, 4096, 300_000, 20_000_000].into_iter().enumerate()
+        {
             wheel.set(entity as u32, Instant::from_millis(ms));
         }
-        for (entity, ms) in [0, 1, 63, 64, 65, 4095, 4096, 300_000, 20_000_000].into_iter().enumerate() {
+        for (entity, ms) in
+            [0, 1, 63, 64, 65, 4095, 4096, 300_000, 20_000_000].into_iter().enumerate()
+        {
             if ms > 0 {
-                assert!(expired(&mut wheel, Instant::from_millis(ms - 1)).is_empty(), "{ms} fired early");
+                assert!(
+                    expired(&mut wheel, Instant::from_millis(ms - 1)).is_empty(),
+                    "{ms} fired early"
+                );
             }
             assert!(wheel.poll_at().unwrap() <= Instant::from_millis(ms));
             assert_eq!(expired(&mut wheel, Instant::from_millis(ms)), [entity as u32], "at {ms}");
@@ -296,7 +303,10 @@ mod tests {
                     }
                 }
                 if let Some(first) = list.iter().flatten().min() {
-                    assert!(wheel.poll_at().unwrap().millis() <= *first, "seed {seed}: poll_at is late");
+                    assert!(
+                        wheel.poll_at().unwrap().millis() <= *first,
+                        "seed {seed}: poll_at is late"
+                    );
                 }
                 assert_eq!(wheel.armed(), list.iter().flatten().count());
             }

@@ -44,7 +44,8 @@ struct Faults {
     jitter_us: u64,
 }
 
-const CLEAN: Faults = Faults { loss: 0.0, duplicate: 0.0, corrupt: 0.0, delay_us: 50, jitter_us: 0 };
+const CLEAN: Faults =
+    Faults { loss: 0.0, duplicate: 0.0, corrupt: 0.0, delay_us: 50, jitter_us: 0 };
 
 /// Frames under way to one side, the earliest first.
 #[derive(PartialEq, Eq)]
@@ -213,8 +214,7 @@ impl Pair {
     }
 
     fn listen(&mut self, ipv6: bool) -> ListenerId {
-        let listen =
-            Listen { address: None, ipv6, port: 80, wire: None, backlog: 100, user: 7 };
+        let listen = Listen { address: None, ipv6, port: 80, wire: None, backlog: 100, user: 7 };
         self.stacks[1].listen(listen).unwrap()
     }
 
@@ -260,7 +260,8 @@ impl End {
         let stack = &mut pair.stacks[self.side];
         while self.sent < self.total {
             let count = piece.min(self.total - self.sent);
-            let bytes: Vec<u8> = (self.sent..self.sent + count).map(|at| byte(self.side, at)).collect();
+            let bytes: Vec<u8> =
+                (self.sent..self.sent + count).map(|at| byte(self.side, at)).collect();
             let taken = stack.send(self.id, &bytes, pair.now);
             self.sent += taken;
             if taken < count {
@@ -278,7 +279,12 @@ impl End {
                 break;
             }
             for (index, got) in out[..count].iter().enumerate() {
-                assert_eq!(*got, byte(1 - self.side, self.received + index), "at {}", self.received);
+                assert_eq!(
+                    *got,
+                    byte(1 - self.side, self.received + index),
+                    "at {}",
+                    self.received
+                );
             }
             self.received += count;
         }
@@ -459,6 +465,24 @@ fn a_closed_window_stalls_the_sender_and_reopens() {
         received += pair.stacks[1].recv(server, &mut out, pair.now);
         received == sent
     });
+}
+
+#[test]
+fn a_window_that_stays_closed_does_not_hold_a_connection_that_was_left() {
+    let mut pair = Pair::new(11, CLEAN);
+    let listener = pair.listen(false);
+    let [client, _] = pair.open(listener, false);
+    let bytes = vec![0; 200_000];
+    assert!(pair.stacks[0].send(client, &bytes, pair.now) > 0);
+    pair.run_until("a closed window", Duration::from_secs(60), |pair| {
+        let sent = pair.stacks[0].send(client, &bytes, pair.now);
+        pair.now > Instant::from_millis(20_000) && sent == 0
+    });
+    pair.stacks[0].close(client, pair.now);
+    pair.run_until("giving up", Duration::from_secs(600), |pair| {
+        pair.stacks[0].stats().connections.used == 0
+    });
+    assert_eq!(pair.stacks[0].stats().buffers.used, 0);
 }
 
 #[test]

@@ -84,7 +84,8 @@ impl Cubic {
         let alpha = if self.w_est < self.w_max { 3.0 * (1.0 - BETA) / (1.0 + BETA) } else { 1.0 };
         self.w_est += alpha * acked / cwnd;
         let t = now.since(epoch).as_secs_f32() + srtt.as_secs_f32();
-        let target = (C * (t - self.k).powi(3) + self.w_max).clamp(cwnd, 1.5 * cwnd).max(self.w_est);
+        let target =
+            (C * (t - self.k).powi(3) + self.w_max).clamp(cwnd, 1.5 * cwnd).max(self.w_est);
         self.credit += (target - cwnd).max(0.0) / cwnd * bytes as f32;
         let growth = self.credit.floor().max(0.0);
         self.credit -= growth;

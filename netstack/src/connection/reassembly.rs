@@ -39,6 +39,11 @@ impl Reassembly {
         self.ranges.is_empty()
     }
 
+    /// One past the last byte held.
+    pub fn end(&self) -> Option<SeqNumber> {
+        self.ranges.last().map(Range::end)
+    }
+
     /// Keeps what of `bytes` is new. Returns whether all of it is held now.
     pub fn insert(&mut self, pool: &mut BufferPool, mut seq: SeqNumber, mut bytes: &[u8]) -> bool {
         self.recent = Some(seq);

@@ -130,7 +130,8 @@ impl Connection {
                 self.close_deadline = Some(now + config.time_wait);
             }
             // Its acknowledgment may still be good: data that crossed with a lost ACK must not stall us.
-            if segment.flags.ack && !segment.flags.rst && !segment.flags.syn && self.ack_in_range(segment) {
+            let control = segment.flags.rst || segment.flags.syn || !segment.flags.ack;
+            if !control && self.is_repetition(segment) && self.ack_in_range(segment) {
                 self.handle_ack(segment, config, now, pool);
                 self.advance_on_fin_acked(config, now, pool);
             }
@@ -169,9 +170,10 @@ impl Connection {
 
     fn is_old_timestamp(&self, segment: &Segment<'_>) -> bool {
         self.negotiated.timestamps
-            && segment.options.timestamp.is_some_and(|(tsval, _)| {
-                SeqNumber(tsval).before(SeqNumber(self.ts_recent))
-            })
+            && segment
+                .options
+                .timestamp
+                .is_some_and(|(tsval, _)| SeqNumber(tsval).before(SeqNumber(self.ts_recent)))
     }
 
     /// RFC 7323, section 4.3: only a segment that covers the last acknowledgment updates TS.Recent.
@@ -186,9 +188,8 @@ impl Connection {
 
     /// RFC 9293, section 3.4, table of four cases, against the window that was advertised.
     fn is_acceptable(&self, segment: &Segment<'_>) -> bool {
-        let in_window = |seq: SeqNumber| {
-            self.rcv_nxt.at_or_before(seq) && seq.before(self.rcv_edge)
-        };
+        let in_window =
+            |seq: SeqNumber| self.rcv_nxt.at_or_before(seq) && seq.before(self.rcv_edge);
         let window_closed = self.rcv_nxt == self.rcv_edge;
         match (segment.is_empty(), window_closed) {
             (true, true) => segment.seq == self.rcv_nxt,
@@ -196,21 +197,38 @@ impl Connection {
             (true, false) => in_window(segment.seq) || segment.seq == self.rcv_edge,
             (false, true) => false,
             (false, false) => {
+                // The last: it covers all of the window. Its end alone would not tell: half a circle
+                // behind, it is after everything.
                 in_window(segment.seq)
                     || in_window(segment.end() - 1)
-                    || (segment.seq.before(self.rcv_nxt) && segment.end().after(self.rcv_edge))
+                    || (segment.seq.before(self.rcv_nxt)
+                        && self.rcv_nxt - segment.seq < segment.len())
             }
         }
     }
 
+    /// Whether a segment that is not acceptable begins within the last window before RCV.NXT, or at it
+    /// (a probe of a closed window). From anywhere else, guessing an acknowledgment number alone would
+    /// be enough to forge one.
+    fn is_repetition(&self, segment: &Segment<'_>) -> bool {
+        self.state != State::SynReceived
+            && segment.seq.at_or_before(self.rcv_nxt)
+            && self.rcv_nxt - segment.seq <= self.rcv_buffer.max(65535)
+    }
+
     /// RFC 5961, section 5.2: SND.UNA - MAX.SND.WND <= SEG.ACK <= SND.NXT.
     fn ack_in_range(&self, segment: &Segment<'_>) -> bool {
-        let oldest = self.snd_una - self.max_snd_wnd.max(65535).min(1 << 30);
+        let oldest = self.snd_una - self.max_snd_wnd.clamp(65535, 1 << 30);
         oldest.at_or_before(segment.ack) && segment.ack.at_or_before(self.snd_nxt)
     }
 
     /// RFC 5961, section 3.2: only the exact sequence number resets.
-    fn handle_rst(&mut self, segment: &Segment<'_>, now: Instant, pool: &mut BufferPool) -> Verdict {
+    fn handle_rst(
+        &mut self,
+        segment: &Segment<'_>,
+        now: Instant,
+        pool: &mut BufferPool,
+    ) -> Verdict {
         if segment.seq != self.rcv_nxt {
             self.challenge(now);
             return Verdict::Challenged;
@@ -225,9 +243,10 @@ impl Connection {
     }
 
     /// A segment that is not in the window draws an acknowledgment: at once when it carries something
-    /// (its sender lacks our acknowledgment), else seldom.
+    /// (its sender lacks our acknowledgment), else seldom. A SYN carries nothing but in a simultaneous open.
     fn answer_misplaced(&mut self, segment: &Segment<'_>, now: Instant) {
-        if segment.is_empty() { self.challenge(now) } else { self.ack_now = true }
+        let stray_syn = segment.flags.syn && self.state != State::SynReceived;
+        if segment.is_empty() || stray_syn { self.challenge(now) } else { self.ack_now = true }
     }
 
     fn challenge(&mut self, now: Instant) {
@@ -255,7 +274,8 @@ impl Connection {
         if !segment.ack.before(self.snd_una) {
             self.update_window(segment, window);
         }
-        let is_duplicate = !advances && segment.is_empty() && same_window && segment.ack == self.snd_una;
+        let is_duplicate =
+            !advances && segment.is_empty() && same_window && segment.ack == self.snd_una;
         self.acknowledge(segment, is_duplicate, now);
         if advances {
             self.timeouts = 0;
@@ -263,8 +283,11 @@ impl Connection {
             self.wake_writer(config);
         }
         if let Some((_, SendTimer::Persist)) = self.send_timer {
-            // A peer that answers probes is alive, however long its window stays closed.
-            self.timeouts = 0;
+            // A peer that answers probes is alive, however long its window stays closed. But nobody waits
+            // for it once the user has left: then it has as many probes as a silent one has retransmissions.
+            if !self.orphan {
+                self.timeouts = 0;
+            }
         } else if advances || self.recovery.is_empty() {
             self.arm_send_timer(now);
         }
@@ -344,16 +367,19 @@ impl Connection {
         }
         let skip = if segment.seq.before(self.rcv_nxt) { self.rcv_nxt - segment.seq } else { 0 };
         let seq = segment.seq + skip;
-        let room = self.rcv_edge - seq.min(self.rcv_edge);
+        // Nothing follows a FIN, whatever the peer sends.
+        let edge = self.peer_fin.map_or(self.rcv_edge, |fin| fin.min(self.rcv_edge));
+        let room = edge - seq.min(edge);
         let bytes = segment.payload.get(skip as usize..).unwrap_or(&[]);
         let fits = bytes.len().min(room as usize);
-        if segment.flags.fin && fits == bytes.len() {
-            self.peer_fin.get_or_insert(segment.end() - 1);
+        if segment.flags.fin {
+            self.ack_now = true;
+            self.note_fin(segment.end() - 1, fits == bytes.len());
         }
         if segment.payload.is_empty() {
             return Verdict::Accepted;
         }
-        if self.orphan {
+        if self.orphan && !bytes.is_empty() {
             // Nobody will read this: the peer must know (RFC 1122, section 4.2.2.13).
             self.abort(pool);
             return Verdict::Unexpected;
@@ -376,6 +402,14 @@ impl Connection {
             self.ack_now = true;
         }
         verdict
+    }
+
+    /// Remembers where the peer's stream ends, unless it does not fit yet or contradicts what was received.
+    fn note_fin(&mut self, fin: SeqNumber, fits: bool) {
+        let held = self.reassembly.as_ref().and_then(|reassembly| reassembly.end());
+        if fits && held.is_none_or(|end| end.at_or_before(fin)) {
+            self.peer_fin.get_or_insert(fin);
+        }
     }
 
     fn receive_in_order(

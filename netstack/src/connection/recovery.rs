@@ -21,6 +21,10 @@ const DUPLICATE_THRESHOLD: u32 = 3;
 const PROBE_MIN: Duration = Duration::from_millis(5);
 /// Added to the wait for a probe when one segment is in flight: its acknowledgment may be delayed.
 const PEER_ACK_DELAY: Duration = Duration::from_millis(40);
+/// Segments in flight at most: a peer that asks for tiny segments and acknowledges each with SACK blocks
+/// must not make every acknowledgment a walk over tens of thousands of records. Full segments fill the
+/// largest send buffer before that.
+const RECORDS_MAX: usize = 4096;
 /// Records kept allocated once nothing is in flight; more is given back.
 const RECORDS_KEPT: usize = 8;
 
@@ -89,6 +93,11 @@ impl Recovery {
     /// Whether nothing waits for an acknowledgment.
     pub fn is_empty(&self) -> bool {
         self.sent.is_empty()
+    }
+
+    /// Whether one more segment may be in flight.
+    pub fn has_room(&self) -> bool {
+        self.sent.len() < RECORDS_MAX
     }
 
     /// Forgets everything.
@@ -289,8 +298,7 @@ impl Recovery {
         let mut again: Option<Instant> = None;
         for index in 0..self.sent.len() {
             let sent = self.sent[index];
-            let older =
-                sent.sent_at < at || (sent.sent_at == at && sent.end().before(end));
+            let older = sent.sent_at < at || (sent.sent_at == at && sent.end().before(end));
             if !sent.is_in_flight() || !older {
                 continue;
             }
@@ -329,7 +337,8 @@ impl Connection {
         }
         if self.negotiated.sack {
             self.recovery.sack(segment.options.sack.as_slice(), now, &mut delivered);
-        } else if is_duplicate && !self.recovery.is_empty() {
+        } else if is_duplicate && (self.recovery.duplicates as usize) < self.recovery.sent.len() {
+            // Each stands for a segment that left the network: more than there are would be forged.
             self.recovery.duplicates += 1;
         }
         if let Some(rtt) = delivered.rtt {
@@ -362,11 +371,12 @@ impl Connection {
     /// RFC 6582: the head is lost at the third duplicate, and at each partial acknowledgment after it.
     fn detect_losses_without_sack(&mut self, advances: bool) {
         let partial = advances
-            && self.recovery.episode.is_some_and(|episode| {
-                !episode.timeout && self.snd_una.before(episode.point)
-            });
-        let third = self.recovery.episode.is_none()
-            && self.recovery.duplicates >= DUPLICATE_THRESHOLD;
+            && self
+                .recovery
+                .episode
+                .is_some_and(|episode| !episode.timeout && self.snd_una.before(episode.point));
+        let third =
+            self.recovery.episode.is_none() && self.recovery.duplicates >= DUPLICATE_THRESHOLD;
         let head_in_flight = self.recovery.sent.front().is_some_and(Sent::is_in_flight);
         if (partial || third) && head_in_flight {
             self.recovery.mark_lost(0);
@@ -384,13 +394,20 @@ impl Connection {
         }
     }
 
-    fn grow_window(&mut self, delivered: &Delivered, in_flight_before: u32, advances: bool, now: Instant) {
+    fn grow_window(
+        &mut self,
+        delivered: &Delivered,
+        in_flight_before: u32,
+        advances: bool,
+        now: Instant,
+    ) {
         if delivered.bytes == 0 || !advances {
             return;
         }
         let in_fast_recovery = self.recovery.episode.is_some_and(|episode| !episode.timeout);
         // RFC 7661 in spirit: a window that was not used is not a window that was tested.
-        let used = self.cwnd_limited || in_flight_before.saturating_mul(2) >= self.congestion.cwnd();
+        let used =
+            self.cwnd_limited || in_flight_before.saturating_mul(2) >= self.congestion.cwnd();
         if !in_fast_recovery && used {
             self.congestion.acked(delivered.bytes, self.rtt.srtt().unwrap_or_default(), now);
         }
@@ -543,7 +560,12 @@ impl Connection {
                 self.recovery.mark_lost(index);
             }
         }
-        self.recovery.force = true;
+        if self.recovery.lost > 0 {
+            // Lost to size, not to congestion: the window stays as it is.
+            let episode = Episode { point: self.snd_nxt, timeout: true };
+            self.recovery.episode.get_or_insert(episode);
+            self.recovery.force = true;
+        }
         self.arm_send_timer(now);
     }
 }

@@ -101,7 +101,12 @@ impl Connection {
         self.snd_nxt += space;
         let idle = self.recovery.is_empty();
         self.recovery.push(seq, space, fin, now);
-        if idle || matches!(self.send_timer, None | Some((_, SendTimer::Persist | SendTimer::TailProbe))) {
+        if idle
+            || matches!(
+                self.send_timer,
+                None | Some((_, SendTimer::Persist | SendTimer::TailProbe))
+            )
+        {
             self.arm_send_timer(now);
         }
         // An answer within the delay: the peer's requests are acknowledged by our responses.
@@ -116,18 +121,23 @@ impl Connection {
     fn sendable(&mut self, probing: bool) -> Option<(u32, bool)> {
         let open = matches!(
             self.state,
-            State::Established | State::CloseWait | State::FinWait1 | State::Closing | State::LastAck
+            State::Established
+                | State::CloseWait
+                | State::FinWait1
+                | State::Closing
+                | State::LastAck
         );
         let end = self.tx_seq + self.tx.len() as u32;
         if !open || self.snd_nxt.after(end) {
             return None;
         }
         let unsent = end - self.snd_nxt;
-        if unsent == 0 {
-            return self.fin_queued.then_some((0, true));
-        }
         let edge = self.snd_una + self.snd_wnd;
         let window = if edge.after(self.snd_nxt) { edge - self.snd_nxt } else { 0 };
+        if unsent == 0 {
+            // A FIN takes a sequence number, so it needs room too.
+            return (self.fin_queued && window > 0).then_some((0, true));
+        }
         let full = u32::from(self.payload_max());
         let wanted = unsent.min(full);
         let len = wanted.min(window);
@@ -139,11 +149,14 @@ impl Connection {
         if len == 0 {
             return None;
         }
+        if !self.recovery.has_room() && !probing {
+            return None;
+        }
         if self.congestion_room() < len && !probing {
             self.cwnd_limited = true;
             return None;
         }
-        Some((len, self.fin_queued && len == unsent))
+        Some((len, self.fin_queued && len == unsent && window > len))
     }
 
     /// A segment of the send queue.
@@ -227,10 +240,10 @@ impl Connection {
         self.mss - timestamps
     }
 
-    /// Every segment carries the acknowledgment.
+    /// Every segment but the first SYN carries the acknowledgment.
     fn note_sent(&mut self, now: Instant) {
         self.last_sent = now;
-        if !matches!(self.state, State::SynSent | State::SynReceived) {
+        if self.state != State::SynSent {
             self.ack_now = false;
             self.ack_deadline = None;
             self.rcv_acked = self.rcv_nxt;
@@ -239,7 +252,8 @@ impl Connection {
 
     /// Something waits, nothing is in flight, and the window is closed: only a timer can go on.
     fn arm_persist(&mut self, now: Instant) {
-        let waiting = (self.tx_seq + self.tx.len() as u32).after(self.snd_nxt);
+        let end = self.tx_seq + self.tx.len() as u32;
+        let waiting = end.after(self.snd_nxt) || (self.fin_queued && end == self.snd_nxt);
         let open = !matches!(self.state, State::SynSent | State::SynReceived | State::Closed);
         if open && waiting && self.recovery.is_empty() && self.send_timer.is_none() {
             self.send_timer = Some((now + self.rtt.rto(), SendTimer::Persist));

@@ -125,7 +125,12 @@ impl Stack {
     }
 
     /// Sends a reply, or gives it back when there is no room.
-    fn send_reply(&mut self, reply: Reply, tx: &mut impl Transmit, now: Instant) -> Result<usize, Reply> {
+    fn send_reply(
+        &mut self,
+        reply: Reply,
+        tx: &mut impl Transmit,
+        now: Instant,
+    ) -> Result<usize, Reply> {
         match reply {
             Reply::Frame(wire, bytes) => {
                 if !tx.has_room(wire) {
@@ -135,7 +140,7 @@ impl Stack {
                 Ok(1)
             }
             Reply::Segment(tuple, header) => {
-                let Some(path) = self.path_to(tuple.remote.ip) else {
+                let Some(path) = self.path_to(tuple.remote.ip, now) else {
                     self.counters.replies_dropped += 1;
                     return Ok(0);
                 };
@@ -164,12 +169,15 @@ impl Stack {
     fn visit(&mut self, id: ConnId, budget: usize, tx: &mut impl Transmit, now: Instant) -> Visit {
         let Some(connection) = self.connections.get_mut(id) else { return Visit::Said(0) };
         connection.ready = false;
-        let Some(path) = self.path_of(id) else {
+        let Some(path) = self.path_of(id, now) else {
             self.unroutable(id, now);
             return Visit::Said(0);
         };
         let Some(mac) = self.neighbors.resolve(path, now) else {
-            self.neighbors.wait(path, Flow::Connection(id));
+            // Once, however often it is visited until then.
+            if !std::mem::replace(&mut self.connections[id].waits_for_neighbor, true) {
+                self.neighbors.wait(path, Flow::Connection(id));
+            }
             return Visit::Said(0);
         };
         let link_id = self.neighbors.link(path);
@@ -210,7 +218,7 @@ impl Stack {
             return;
         }
         if connection.is_time_wait_only() {
-            self.to_time_wait(id, now);
+            self.enter_time_wait(id, now);
             return;
         }
         self.arm(id);
@@ -220,12 +228,12 @@ impl Stack {
     }
 
     /// The path of a connection, looked up again when the forwarding table changed.
-    fn path_of(&mut self, id: ConnId) -> Option<PathId> {
+    fn path_of(&mut self, id: ConnId, now: Instant) -> Option<PathId> {
         let connection = &self.connections[id];
         match connection.path {
             Some((edition, path)) if edition == self.fib_edition => Some(path),
             _ => {
-                let path = self.path_to(connection.tuple.remote.ip)?;
+                let path = self.path_to(connection.tuple.remote.ip, now)?;
                 let link = self.neighbors.link(path);
                 let mss = self.mss_of(link, self.connections[id].tuple.remote.ip);
                 let connection = &mut self.connections[id];
@@ -250,7 +258,11 @@ impl Stack {
     pub(super) fn resume(&mut self, flows: Vec<Flow>, now: Instant) {
         for flow in flows {
             match flow {
-                Flow::Connection(id) if self.connections.contains_key(id) => self.make_ready(id),
+                Flow::Connection(id) => {
+                    let Some(connection) = self.connections.get_mut(id) else { continue };
+                    connection.waits_for_neighbor = false;
+                    self.make_ready(id);
+                }
                 Flow::HalfOpen(id) => self.send_syn_ack(id, now),
                 _ => {}
             }
@@ -261,9 +273,8 @@ impl Stack {
     pub(super) fn give_up(&mut self, flows: Vec<Flow>, now: Instant) {
         for flow in flows {
             let Flow::Connection(id) = flow else { continue };
-            if !self.connections.contains_key(id) {
-                continue;
-            }
+            let Some(connection) = self.connections.get_mut(id) else { continue };
+            connection.waits_for_neighbor = false;
             self.make_ready(id);
             self.unroutable(id, now);
         }

@@ -93,6 +93,10 @@ impl Stack {
         match &frame.content {
             Content::Arp(packet) => self.handle_arp(link, packet, arrival, now),
             Content::Ip(packet) => match packet.protocol {
+                // Frames that are flooded or broadcast are for others too: none of them is a segment of ours.
+                IpProtocol::Tcp if frame.destination != self.fib.link(link).mac => {
+                    Err(DropReason::NotForUs)
+                }
                 IpProtocol::Tcp => self.handle_tcp(wire, link, packet, arrival, now),
                 IpProtocol::Icmp => self.handle_icmpv4(link, frame.source, packet, arrival, now),
                 IpProtocol::Icmpv6 => self.handle_icmpv6(link, frame.source, packet, arrival, now),
@@ -117,9 +121,9 @@ impl Stack {
         // A local peer may leave the checksum to a NIC that is not there: then the field holds just
         // the sum of the pseudo-header (CHECKSUM_PARTIAL), which a damaged packet does not.
         let partial = self.fib.link(link).partial_checksums;
-        if !packet.verify_checksum(&source, &destination)
-            && !(partial && packet.verify_partial_checksum(&source, &destination))
-        {
+        let is_sound = packet.verify_checksum(&source, &destination)
+            || (partial && packet.verify_partial_checksum(&source, &destination));
+        if !is_sound {
             return Err(DropReason::Checksum);
         }
         if packet.src_port() == 0 || packet.dst_port() == 0 || is_multicast(ip.source) {
@@ -162,8 +166,7 @@ impl Stack {
     /// A segment of a connection.
     pub(super) fn handle_connection(&mut self, id: ConnId, segment: &Segment<'_>, now: Instant) {
         let connection = &mut self.connections[id];
-        let verdict =
-            connection.handle_segment(segment, &self.config.tcp, now, &mut self.pool);
+        let verdict = connection.handle_segment(segment, &self.config.tcp, now, &mut self.pool);
         let tuple = connection.tuple;
         match verdict {
             Verdict::Accepted => {}
@@ -205,9 +208,11 @@ impl Stack {
         if self.fib.address(tcp.tuple.local.ip).is_none() {
             return Err(DropReason::NotForUs);
         }
+        // With a FIN it is nobody's SYN: no stack sends it, scanners do.
         if flags.syn
             && !flags.ack
             && !flags.rst
+            && !flags.fin
             && let Some(listener) = self.listener_for(tcp.tuple.local, tcp.wire)
         {
             self.handle_syn(listener, tcp, &tcp.segment, None, now);
@@ -468,6 +473,10 @@ impl Stack {
     }
 
     fn send_echo(&mut self, link_id: LinkId, to: [u8; 6], ip: &IpPacket<'_>, message: &[u8]) {
+        // RFC 1122, section 3.2.2.6: to one host alone.
+        if is_multicast(ip.source) {
+            return;
+        }
         let link = self.fib.link(link_id);
         let envelope = Envelope::new(link, to, ip.destination, ip.source, ip.protocol);
         let mut bytes = vec![0; envelope.len() + message.len()];
@@ -489,7 +498,7 @@ impl Stack {
                 if !self.is_sole(target_addr.into(), link) {
                     return Err(DropReason::NotForUs);
                 }
-                let mac = unicast(lladdr.map_or(Ok(sender), |raw| mac_of(raw))?)?;
+                let mac = unicast(lladdr.map_or(Ok(sender), mac_of)?)?;
                 // RFC 4861, section 7.2.4: who detects a duplicate address asks from none.
                 let probing = source.is_unspecified();
                 if !probing {
@@ -511,7 +520,7 @@ impl Stack {
                 Ok(self.share(arrival))
             }
             NdiscRepr::NeighborAdvert { target_addr, lladdr, .. } => {
-                let mac = unicast(lladdr.map_or(Ok(sender), |raw| mac_of(raw))?)?;
+                let mac = unicast(lladdr.map_or(Ok(sender), mac_of)?)?;
                 self.learn(link, target_addr.into(), mac, now);
                 Ok(self.share(arrival))
             }
@@ -546,9 +555,9 @@ impl Stack {
         }
         match error {
             PathError::TooBig(mtu) => {
-                let overhead =
-                    crate::packet::ip_header_len(about.tuple.remote.ip) + TCP_HEADER_LEN;
-                let mss = usize::from(mtu).saturating_sub(overhead);
+                let peer = about.tuple.remote.ip;
+                let overhead = crate::packet::ip_header_len(peer) + TCP_HEADER_LEN;
+                let mss = usize::from(credible_mtu(peer, mtu)).saturating_sub(overhead);
                 connection.reduce_mss(mss as u16, now);
             }
             // RFC 1122, section 4.2.3.9: soft errors; only a connection that is not open yet gives up.
@@ -562,6 +571,17 @@ impl Stack {
     }
 }
 
+/// RFC 8201, section 4: no IPv6 path takes less than 1280 bytes. RFC 1191, section 4: a router that does
+/// not know better says zero; 576 is what every host takes.
+fn credible_mtu(peer: IpAddr, mtu: u16) -> u16 {
+    match mtu {
+        _ if peer.is_ipv6() => mtu.max(1280),
+        0 => 576,
+        _ => mtu,
+    }
+}
+
+#[derive(Clone, Copy)]
 enum PathError {
     /// The next hop takes packets of so many bytes.
     TooBig(u16),

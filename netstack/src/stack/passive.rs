@@ -147,7 +147,10 @@ impl Stack {
             }
             return true;
         }
-        if !segment.flags.ack || segment.ack != iss + 1 {
+        if !segment.flags.ack {
+            return true;
+        }
+        if segment.ack != iss + 1 {
             return false;
         }
         if !in_window {

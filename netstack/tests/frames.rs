@@ -1,0 +1,317 @@
+//! One stack against frames by hand: TCP that has no connection yet or no longer.
+//!
+//! LISTEN, half-open and TIME-WAIT as RFC 9293, section 3.10.7 has them, and their limits.
+
+mod common;
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use common::lab::{Lab, offset};
+use common::{OWN, PEER, Tcp, link, see};
+use netstack::fib::PortId;
+use netstack::{Arrival, Event, Instant, State};
+use smoltcp::wire::TcpOption;
+
+// CLOSED and LISTEN, sections 3.10.7.1 and 3.10.7.2.
+
+#[test]
+fn what_nobody_owns_is_reset_and_a_rst_is_not() {
+    for listening in [false, true] {
+        let mut lab = Lab::new();
+        if listening {
+            lab.listen(10);
+        }
+        let reset = |lab: &mut Lab, tcp: &Tcp| {
+            let seen = lab.one(tcp);
+            assert_eq!((seen.window, seen.len), (0, 0));
+            (seen.flags, seen.seq, seen.ack)
+        };
+        let r = || "R".to_owned();
+        assert_eq!(reset(&mut lab, &Tcp::new("", 100, Some(777))), (r(), 777, 0));
+        assert_eq!(reset(&mut lab, &Tcp::new("S", 100, Some(777))), (r(), 777, 0));
+        assert_eq!(reset(&mut lab, &Tcp::new("F", 100, Some(777))), (r(), 777, 0));
+        let data = Tcp { payload: vec![1; 30], ..Tcp::new("", 100, None) };
+        assert_eq!(reset(&mut lab, &data), ("R.".to_owned(), 0, 130));
+        assert_eq!(reset(&mut lab, &Tcp::new("F", 100, None)), ("R.".to_owned(), 0, 101));
+        assert_eq!(reset(&mut lab, &Tcp::new("F", u32::MAX, None)), ("R.".to_owned(), 0, 0));
+        lab.silence(&Tcp::new("R", 100, None));
+        lab.silence(&Tcp::new("R", 100, Some(777)));
+        lab.silence(&Tcp::new("SR", 100, None));
+        if !listening {
+            assert_eq!(reset(&mut lab, &Tcp::new("S", 100, None)), ("R.".to_owned(), 0, 101));
+        }
+        assert_eq!(lab.stack.stats().half_open, 0);
+    }
+}
+
+#[test]
+fn resets_are_limited_and_counted() {
+    let mut lab = Lab::with(link(), |config| config.resets_per_second = 10);
+    lab.now = Instant::from_millis(100_000);
+    let said: usize = (0..25).map(|_| lab.hear(&Tcp::new("", 1, Some(1))).len()).sum();
+    assert_eq!(said, 10);
+    let counters = lab.stack.counters();
+    assert_eq!((counters.resets_sent, counters.resets_suppressed), (10, 15));
+    lab.pass(Duration::from_millis(500));
+    let said: usize = (0..25).map(|_| lab.hear(&Tcp::new("", 1, Some(1))).len()).sum();
+    assert_eq!(said, 5);
+}
+
+#[test]
+fn a_syn_ack_offers_what_the_syn_did() {
+    let mut lab = Lab::new();
+    lab.listen(10);
+    let bare = lab.one(&Tcp::new("S", 99, None));
+    assert_eq!((bare.flags.as_str(), bare.ack, bare.mss), ("S.", 100, Some(1460)));
+    assert_eq!((bare.scale, bare.sack_permitted, bare.timestamp), (None, false, None));
+    assert_eq!(bare.window, 65535);
+    let options = vec![
+        TcpOption::WindowScale(15),
+        TcpOption::SackPermitted,
+        TcpOption::TimeStamp { tsval: 77, tsecr: 0 },
+    ];
+    let full = lab.one(&Tcp { options, ports: [4001, 80], ..Tcp::new("S", u32::MAX, None) });
+    assert_eq!((full.ack, full.scale, full.sack_permitted), (0, Some(8), true));
+    assert_eq!(full.timestamp.map(|(_, echo)| echo), Some(77));
+    assert_ne!(full.seq, bare.seq);
+    let addresses = [PEER[1], OWN[1]];
+    assert_eq!(lab.one(&Tcp { addresses, ..Tcp::new("S", 5, None) }).mss, Some(1440));
+}
+
+#[test]
+fn urgent_data_is_data() {
+    let mut lab = Lab::new();
+    let listener = lab.listen(10);
+    let (id, iss) = lab.open(listener, 4000);
+    let payload = b"urgent".to_vec();
+    let seen = lab.one(&Tcp { payload, ..Tcp::new("U", 1001, Some(offset(iss, 1))) });
+    assert_eq!(seen.ack, 1007);
+    let mut out = [0; 10];
+    assert_eq!(lab.stack.recv(id, &mut out, lab.now), 6);
+    assert_eq!(&out[..6], b"urgent");
+}
+
+// SYN-RECEIVED of a passive open.
+
+#[test]
+fn a_half_open_answers_each_segment_as_it_should() {
+    let mut lab = Lab::new();
+    let listener = lab.listen(10);
+    let syn = Tcp::new("S", 1000, None);
+    let first = lab.one(&syn);
+    let iss = first.seq;
+    let good = Some(offset(iss, 1));
+    assert_eq!(lab.one(&syn), first, "a repeated SYN gets the same answer");
+    let challenge = lab.one(&Tcp::new("S", 5000, None));
+    assert_eq!(
+        (challenge.flags.as_str(), challenge.seq, challenge.ack),
+        (".", offset(iss, 1), 1001)
+    );
+    for wrong in [0, 2, 1_000_000] {
+        let reset = lab.one(&Tcp::new("", 1001, Some(offset(iss, wrong))));
+        assert_eq!((reset.flags.as_str(), reset.seq), ("R", offset(iss, wrong)));
+    }
+    // No acknowledgment: nothing.
+    lab.silence(&Tcp { payload: vec![1], ..Tcp::new("", 1001, None) });
+    lab.silence(&Tcp::new("F", 1001, None));
+    // Outside the window: the peer has not heard us.
+    assert_eq!(lab.one(&Tcp::new("", 1000, good)).flags, "S.");
+    assert_eq!(lab.one(&Tcp::new("", 1001 + 65535, good)).flags, "S.");
+    for seq in [1000, 1002, 1001 + 65535, 500] {
+        lab.silence(&Tcp::new("R", seq, None));
+        assert_eq!(lab.stack.stats().half_open, 1, "only the exact RST ends it, not {seq}");
+    }
+    lab.silence(&Tcp::new("R", 1001, None));
+    assert_eq!(lab.stack.stats().half_open, 0);
+    assert_eq!(lab.stack.accept(listener, 1), None);
+}
+
+#[test]
+fn the_last_segment_of_a_handshake_may_carry_data_and_a_fin() {
+    let mut lab = Lab::new();
+    let listener = lab.listen(10);
+    let iss = lab.one(&Tcp::new("S", u32::MAX - 2, None)).seq;
+    let payload = b"request".to_vec();
+    let last = Tcp { payload, ..Tcp::new("F", u32::MAX - 1, Some(offset(iss, 1))) };
+    let seen = lab.one(&last);
+    assert_eq!((seen.flags.as_str(), seen.ack), (".", 6));
+    assert_eq!(lab.stack.poll_event(), Some(Event::Accept(listener, 7)));
+    let id = lab.stack.accept(listener, 1).unwrap();
+    let status = lab.stack.status(id).unwrap();
+    assert_eq!((status.state, status.readable), (State::CloseWait, 7));
+}
+
+#[test]
+fn a_syn_ack_goes_again_five_times_and_is_forgotten() {
+    let mut lab = Lab::new();
+    lab.listen(10);
+    let first = lab.one(&Tcp::new("S", 1000, None));
+    for wait in [1, 2, 4, 8, 16] {
+        assert_eq!(lab.pass(Duration::from_millis(wait * 1000 - 1)), []);
+        assert_eq!(lab.pass(Duration::from_millis(1)), std::slice::from_ref(&first));
+    }
+    assert_eq!(lab.pass(Duration::from_millis(31_999)), []);
+    assert_eq!(lab.stack.stats().half_open, 1);
+    assert_eq!(lab.pass(Duration::from_millis(1)), []);
+    assert_eq!(lab.stack.stats().half_open, 0);
+}
+
+#[test]
+fn a_full_queue_of_handshakes_takes_no_syn() {
+    let mut lab = Lab::new();
+    lab.listen(3);
+    for port in 5000..5003 {
+        assert_eq!(lab.one(&Tcp { ports: [port, 80], ..Tcp::new("S", 1, None) }).flags, "S.");
+    }
+    lab.silence(&Tcp { ports: [5003, 80], ..Tcp::new("S", 1, None) });
+    assert_eq!(lab.stack.counters().syn_queue_full, 1);
+    lab.silence(&Tcp { ports: [5000, 80], ..Tcp::new("R", 2, None) });
+    assert_eq!(lab.one(&Tcp { ports: [5003, 80], ..Tcp::new("S", 1, None) }).flags, "S.");
+}
+
+#[test]
+fn a_full_accept_queue_keeps_the_peer_waiting() {
+    let mut lab = Lab::new();
+    let listener = lab.listen(1);
+    let syn = |port| Tcp { ports: [port, 80], ..Tcp::new("S", 1, None) };
+    let ack = |port, iss: u32| Tcp { ports: [port, 80], ..Tcp::new("", 2, Some(offset(iss, 1))) };
+    let first = lab.one(&syn(5000)).seq;
+    lab.silence(&ack(5000, first));
+    // The queue of complete ones is full: no further SYN, as Linux has it.
+    lab.silence(&syn(5001));
+    assert_eq!(lab.stack.counters().syn_queue_full, 1);
+    assert!(lab.stack.accept(listener, 1).is_some());
+    // A handshake that was under way by then is completed when there is a place.
+    let mut lab = Lab::new();
+    let listener = lab.listen(2);
+    let [first, second] = [5000, 5001].map(|port| lab.one(&syn(port)).seq);
+    lab.silence(&ack(5000, first));
+    let third = lab.one(&syn(5002)).seq;
+    lab.silence(&ack(5001, second));
+    lab.silence(&ack(5002, third));
+    assert_eq!(lab.stack.counters().accept_queue_full, 1);
+    assert_eq!((lab.stack.accept_queue_len(listener), lab.stack.stats().half_open), (2, 1));
+    assert!(lab.stack.accept(listener, 1).is_some());
+    let again = lab.pass(Duration::from_secs(1));
+    assert_eq!((again.len(), again[0].seq), (1, third));
+    lab.silence(&ack(5002, third));
+    assert_eq!((lab.stack.accept_queue_len(listener), lab.stack.stats().half_open), (2, 0));
+}
+
+// TIME-WAIT, as a record.
+
+#[test]
+fn a_record_answers_repetitions_and_ignores_the_rest() {
+    let mut lab = Lab::new();
+    let listener = lab.listen(10);
+    let iss = lab.time_wait(listener, false);
+    let known = Some(offset(iss, 2));
+    let again = lab.one(&Tcp::new("F", 1001, known));
+    assert_eq!((again.flags.as_str(), again.seq, again.ack), (".", offset(iss, 2), 1002));
+    lab.silence(&Tcp::new("", 1002, known));
+    for seq in [1001, 1002, 1003] {
+        lab.silence(&Tcp::new("R", seq, None));
+    }
+    assert_eq!(lab.stack.stats().time_wait, 1, "RFC 1337: no RST ends it");
+    let old = lab.one(&Tcp::new("S", 900, None));
+    assert_eq!((old.flags.as_str(), old.ack), (".", 1002));
+    lab.pass(Duration::from_secs(60));
+    assert_eq!(lab.stack.stats().time_wait, 0);
+    assert_eq!(lab.one(&Tcp::new("F", 1001, known)).flags, "R");
+}
+
+#[test]
+fn a_new_syn_may_follow_at_once() {
+    let mut lab = Lab::new();
+    let listener = lab.listen(10);
+    let iss = lab.time_wait(listener, false);
+    let new = lab.one(&Tcp::new("S", 1003, None));
+    assert_eq!((new.flags.as_str(), new.ack), ("S.", 1004));
+    let ahead = new.seq.wrapping_sub(iss);
+    assert!((65_538..1 << 31).contains(&ahead), "nothing old can reach it: {ahead}");
+    assert_eq!((lab.stack.stats().time_wait, lab.stack.stats().half_open), (0, 1));
+}
+
+#[test]
+fn a_newer_timestamp_makes_up_for_an_older_sequence_number() {
+    // RFC 6191.
+    for (tsval, flags) in [(501, "S."), (500, "."), (499, ".")] {
+        let mut lab = Lab::new();
+        let listener = lab.listen(10);
+        lab.time_wait(listener, true);
+        let options = vec![TcpOption::TimeStamp { tsval, tsecr: 0 }];
+        assert_eq!(lab.one(&Tcp { options, ..Tcp::new("S", 900, None) }).flags, flags, "{tsval}");
+    }
+}
+
+#[test]
+fn an_own_port_is_used_again_beyond_what_the_old_connection_sent() {
+    let mut lab = Lab::with(link(), |config| config.source_ports = 20_000..=20_000);
+    let remote = SocketAddr::new(PEER[0], 80);
+    let id = lab.stack.connect(remote, None, 1, lab.now).unwrap();
+    let iss = see(&lab.speak()[0]).unwrap().seq;
+    let from_peer =
+        |flags, seq, ack| Tcp { ports: [80, 20_000], ..Tcp::new(flags, seq, Some(ack)) };
+    lab.one(&from_peer("S", 1000, offset(iss, 1)));
+    // More than the clock of initial sequence numbers gains in a second.
+    let mut end = offset(iss, 1);
+    for _ in 0..20 {
+        end = offset(end, lab.stack.send(id, &[1; 30_000], lab.now) as u32);
+        while let Some(last) = lab.speak().last().and_then(|frame| see(frame)) {
+            let ack = from_peer("", 1001, offset(last.seq, last.len as u32));
+            lab.stack.handle_frame(PortId(0), &ack.frame(), Arrival::Wire, lab.now);
+        }
+    }
+    lab.stack.close(id, lab.now);
+    lab.speak();
+    lab.one(&from_peer("F", 1001, offset(end, 1)));
+    assert_eq!(lab.stack.stats().time_wait, 1);
+    assert!(lab.stack.connect(remote, None, 1, lab.now).is_err(), "not within a second");
+    lab.pass(Duration::from_secs(1));
+    lab.stack.connect(remote, None, 1, lab.now).unwrap();
+    let again = see(&lab.speak()[0]).unwrap().seq;
+    assert_eq!(again.wrapping_sub(end), 1 + 65_536 + 2);
+}
+
+#[test]
+fn records_beyond_their_limit_end_early() {
+    let mut lab = Lab::with(link(), |config| config.time_wait_max = 2);
+    let listener = lab.listen(10);
+    for port in 6000..6005 {
+        let (id, iss) = lab.open(listener, port);
+        lab.stack.close(id, lab.now);
+        lab.speak();
+        let fin = Tcp { ports: [port, 80], ..Tcp::new("F", 1001, Some(offset(iss, 2))) };
+        assert_eq!(lab.one(&fin).ack, 1002);
+    }
+    assert_eq!(lab.stack.stats().time_wait, 2);
+}
+
+// Buffers.
+
+#[test]
+fn a_forward_that_ran_out_of_buffers_is_told_when_there_are_some() {
+    let mut lab = Lab::with(link(), |config| config.buffers = 3);
+    let listener = lab.listen(10);
+    let (from, iss) = lab.open(listener, 4000);
+    let (to, _) = lab.open(listener, 4001);
+    let (hoard, hoard_iss) = lab.open(listener, 4002);
+    let data = |port, iss: u32, seq, len| Tcp {
+        ports: [port, 80],
+        payload: vec![1; len],
+        ..Tcp::new("", seq, Some(offset(iss, 1)))
+    };
+    for piece in 0..8 {
+        lab.hear(&data(4000, iss, 1001 + piece * 1000, 1000));
+    }
+    lab.hear(&data(4002, hoard_iss, 1001, 1000));
+    assert_eq!(lab.stack.stats().buffers.used, 3);
+    while lab.stack.poll_event().is_some() {}
+    // A part of a buffer has to be copied, and there is no buffer to copy it to.
+    assert_eq!(lab.stack.forward(from, to, 100, lab.now), 0);
+    assert_eq!(lab.stack.poll_event(), None);
+    assert_eq!(lab.stack.recv(hoard, &mut [0; 1000], lab.now), 1000);
+    assert_eq!(lab.stack.poll_event(), Some(Event::Connection(to, 1)));
+    assert_eq!(lab.stack.forward(from, to, 100, lab.now), 100);
+}
