@@ -43,6 +43,41 @@ fn only_the_links_own_vlan_is_heard() {
 }
 
 #[test]
+fn a_flooded_or_broadcast_segment_is_not_ours() {
+    let mut lab = Lab::new();
+    lab.listen(10);
+    let mut frame = Tcp::new("S", 1000, None).frame();
+    for other in [[0xff; 6], [2, 0, 0, 0, 0, 0x77]] {
+        frame[..6].copy_from_slice(&other);
+        assert_eq!(lab.exchange(&frame).len(), 0);
+    }
+    assert_eq!(lab.stack.counters().not_for_us, 2);
+    frame[..6].copy_from_slice(&OWN_MAC);
+    assert_eq!(lab.exchange(&frame).len(), 1);
+}
+
+#[test]
+fn invented_neighbors_do_not_shut_out_real_ones() {
+    let mut lab = Lab::new();
+    lab.listen(20_000);
+    let mut syn = Tcp::new("S", 1000, None);
+    for number in 0..17_000_u16 {
+        // More sources of the own network than there are places for neighbours.
+        let source = Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 1, number);
+        syn.addresses = [source.into(), OWN[1]];
+        lab.exchange(&syn.frame());
+    }
+    let late = IpAddr::from([10, 0, 0, 77]);
+    syn.addresses = [late, OWN[0]];
+    lab.exchange(&syn.frame());
+    let mut reply = arp(ArpOperation::Reply, OWN[0]);
+    reply[14 + 14..14 + 18].copy_from_slice(&[10, 0, 0, 77]);
+    let said = lab.exchange(&reply);
+    let to_late = said.iter().filter_map(|frame| see(frame)).filter(|seen| seen.flags == "S.");
+    assert_eq!(to_late.count(), 1, "the one that is there is answered");
+}
+
+#[test]
 fn a_checksum_left_to_the_nic_is_taken_where_that_can_be() {
     let syn = Tcp::new("S", 1000, None);
     let mut partial = syn.bytes();
