@@ -24,7 +24,8 @@ use clap::{ArgAction, Parser};
         xlb --cores 2,3 --interface eth1 -f /etc/xlb   run with all *.cfg of a directory\n  \
         xlb -c -f configs/l4.cfg                       check a configuration; exit status 1 if it is wrong\n\n\
         Signals: INT and TERM reset all connections, drain the queues and end with status 0;\n\
-        HUP writes the state of workers, queues, pools, proxies and servers to stderr."
+        USR1 listens no more and ends with the last connection; HUP writes the state of workers,\n\
+        queues, pools, proxies and servers to stderr, QUIT that of the pools."
 )]
 struct Arguments {
     /// Cores to run on, one worker and one queue of each interface per core: 0-3, or 0,2,4-5
