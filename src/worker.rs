@@ -191,7 +191,9 @@ impl<W: Wire> Worker<W> {
         if self.is_done(now) {
             return Turn::Ended;
         }
-        if received + ran + sent + commanded > 0 || woken || self.proxy.has_work() {
+        // What found no room on a wire goes as soon as there is some, which no wire tells of.
+        let has_work = self.proxy.has_work() || self.transport.stack.has_work();
+        if received + ran + sent + commanded > 0 || woken || has_work {
             Turn::Busy
         } else {
             Turn::Idle(self.poll_at())

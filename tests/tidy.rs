@@ -46,8 +46,14 @@ const CORE: [&str; 11] = [
 ];
 
 /// The doors between the wire and the rest: they pass queues on, tie them to the stack, wake by them, report of them.
-const NAMES_NIC: [&str; 5] =
-    ["src/bell.rs", "src/boot.rs", "src/boot/plan.rs", "src/port.rs", "src/report.rs", "src/worker.rs"];
+const NAMES_NIC: [&str; 6] = [
+    "src/bell.rs",
+    "src/boot.rs",
+    "src/boot/plan.rs",
+    "src/port.rs",
+    "src/report.rs",
+    "src/worker.rs",
+];
 
 /// The time itself, and the timer wheel, which is a data structure that both rooms use.
 const CORE_NAMES_NETSTACK: [&str; 1] = ["src/task.rs"];
