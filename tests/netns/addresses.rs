@@ -84,6 +84,28 @@ pub fn two_interfaces() {
     }
 }
 
+/// The kernel has neither address nor route: everything is stated, and ARP and neighbour discovery are ours.
+pub fn an_interface_of_its_own() {
+    let lab = Lab::up();
+    lab.lb.run("ip", &["addr", "flush", "dev", "eth0"]);
+    let global = format!(
+        "global\n    address {OWN}/24\n    address {OWN6}/64\n    route 10.78.0.0/24 via 10.77.0.254\n    \
+         route default via fd77::254\n"
+    );
+    let (to, to6) = (address(OWN, 9000), address(OWN6, 9000));
+    for on in [address(SRV1, 9000), address(SRV1_6, 9000)] {
+        let (_server, served) = Server::exchanging(&lab.srv1, on);
+        let balancer = Balancer::start(&lab, &(global.clone() + &config(&[], &[to, to6], &[on])));
+        for client in [&lab.client, &lab.far] {
+            for to in [to, to6] {
+                exchange(&client.connect(to), &served, MIB, MIB);
+            }
+        }
+        balancer.wait_until_idle();
+        balancer.stop();
+    }
+}
+
 /// `bind` to an address that no interface has: xlb owns it, without being told so elsewhere.
 pub fn a_bound_address_that_nobody_has() {
     let lab = Lab::up();

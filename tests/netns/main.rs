@@ -65,6 +65,7 @@ const TESTS: &[(&str, Needs, fn())] = &[
     ("workers::kill_9_leaves_no_program", Xlb, workers::kill_9_leaves_no_program),
     ("addresses::an_address_of_its_own", Xlb, addresses::an_address_of_its_own),
     ("addresses::two_interfaces", Xlb, addresses::two_interfaces),
+    ("addresses::an_interface_of_its_own", Xlb, addresses::an_interface_of_its_own),
     ("addresses::a_bound_address_that_nobody_has", Xlb, addresses::a_bound_address_that_nobody_has),
     ("addresses::an_address_on_lo_and_wildcards", Any, addresses::an_address_on_lo_and_wildcards),
     ("addresses::an_address_in_a_vlan", Xlb, addresses::an_address_in_a_vlan),
