@@ -22,12 +22,12 @@ use crate::bell::Bell;
 use crate::cli::RunOrder;
 use crate::clock::Clock;
 use crate::config::model::Config;
-use crate::core::{Core, ListenerPlan};
 use crate::handover;
-use crate::netlink::{KernelTables, Port as KernelPort, Snapshot, StatedAddress, StatedRoute};
-use crate::port::{Port, Ports};
+use crate::netlink::{KernelTables, Snapshot, StatedAddress, StatedRoute, Wire as KernelWire};
+use crate::proxies::{ListenerPlan, Proxies};
 use crate::shared::{Shared, Wake};
 use crate::transport::stack::StackTransport;
+use crate::wires::{NamedWire, Wires};
 use crate::worker::{Command, Mailbox, Parts, Request, Worker};
 
 /// Source ports towards servers when the configuration does not say: below the kernel's own range.
@@ -63,7 +63,7 @@ pub struct Taken {
 
 /// Everything that runs.
 pub struct Running {
-    /// The interfaces, in order of their [`PortId`].
+    /// The interfaces, in order of their [`WireId`].
     pub taken: Vec<Taken>,
     /// The kernel's tables.
     pub kernel: KernelTables,
@@ -89,7 +89,7 @@ pub struct Running {
 
 /// Addresses and routes that are stated, not the kernel's; and the interfaces they are on.
 pub struct Stated {
-    ports: Vec<KernelPort>,
+    wires: Vec<KernelWire>,
     addresses: Vec<StatedAddress>,
     routes: Vec<StatedRoute>,
 }
@@ -97,7 +97,7 @@ pub struct Stated {
 impl Stated {
     /// The forwarding table of this moment.
     pub fn snapshot(&self, kernel: &KernelTables) -> Result<Snapshot, BootError> {
-        kernel.snapshot(&self.ports, &self.addresses, &self.routes).map_err(BootError::new)
+        kernel.snapshot(&self.wires, &self.addresses, &self.routes).map_err(BootError::new)
     }
 }
 
@@ -158,9 +158,9 @@ pub fn boot(config: &Config, order: &RunOrder, clock: Clock) -> Result<Running, 
         let parts = Parts {
             number,
             core: cores[number],
-            ports: Ports::new(queues.into_iter().map(port_of).collect()),
+            wires: Wires::new(queues.into_iter().map(wire_of).collect()),
             transport: StackTransport { stack },
-            proxy: Core::new(config, shared.clone(), order.debug),
+            proxies: Proxies::new(config, shared.clone(), order.debug),
             handover,
             mailbox: Mailbox {
                 commands,
@@ -297,9 +297,9 @@ fn take_over(interface: &Interface, queues: &mut [Vec<XskQueue>]) -> Result<Take
     Ok(Taken { interface: interface.clone(), program, mode })
 }
 
-fn port_of(queue: XskQueue) -> Port<XskQueue> {
+fn wire_of(queue: XskQueue) -> NamedWire<XskQueue> {
     let name = format!("{}/{}", queue.interface(), queue.queue());
-    Port::new(name, queue.mode().to_string().replace(' ', "-"), queue)
+    NamedWire::new(name, queue.mode().to_string().replace(' ', "-"), queue)
 }
 
 fn rss_of(interface: &Interface) -> Option<Rss> {

@@ -7,7 +7,7 @@
 
 use std::sync::Arc;
 
-use netstack::fib::PortId;
+use netstack::fib::WireId;
 use rtrb::{Consumer, Producer, RingBuffer, chunks::ChunkError};
 
 use crate::shared::Wake;
@@ -21,7 +21,7 @@ const HEADER: usize = 5;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Handed {
     /// The wire it arrived on.
-    pub wire: PortId,
+    pub wire: WireId,
     /// Workers that did not know its flow.
     pub asked: u8,
     /// The receiver has handled it; others may learn from it.
@@ -167,7 +167,7 @@ fn read_frame(ring: &mut Consumer<u8>, frame: &mut Vec<u8>) -> Option<Handed> {
     frame.extend_from_slice(first);
     frame.extend_from_slice(second);
     chunk.commit_all();
-    Some(Handed { wire: PortId(header[2]), asked: header[3], is_copy: header[4] != 0 })
+    Some(Handed { wire: WireId(header[2]), asked: header[3], is_copy: header[4] != 0 })
 }
 
 #[cfg(test)]
@@ -184,7 +184,7 @@ mod tests {
     }
 
     fn how(asked: u8) -> Handed {
-        Handed { wire: PortId(3), asked, is_copy: false }
+        Handed { wire: WireId(3), asked, is_copy: false }
     }
 
     #[test]

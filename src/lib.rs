@@ -6,7 +6,7 @@
 //! Never: lets the proxy core know what carries its byte streams
 //!
 //! The rooms, from the outside in: [`cli`], [`config`], [`boot`], [`control`] (the process); [`worker`],
-//! [`port`], [`handover`] (one core); [`transport`] (the seam); [`core`], [`listener`], [`stream`],
+//! [`wires`], [`handover`] (one core); [`transport`] (the seam); [`proxies`], [`listener`], [`stream`],
 //! [`channel`], [`backend`], [`lb`], [`task`] (the proxy core).
 
 pub mod backend;
@@ -17,7 +17,6 @@ pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod control;
-pub mod core;
 pub mod handover;
 pub mod idle;
 pub mod kernel_ports;
@@ -26,11 +25,12 @@ pub mod limit;
 pub mod listener;
 pub mod log;
 pub mod netlink;
-pub mod port;
+pub mod proxies;
 pub mod report;
 pub mod shared;
 pub mod stream;
 pub mod task;
 pub mod transport;
 pub mod version;
+pub mod wires;
 pub mod worker;

@@ -111,7 +111,7 @@ fn tell_takeover(running: &Running) {
         }
         for address in fib.addresses() {
             let link = fib.link(address.link);
-            if usize::from(link.port.0) != index {
+            if usize::from(link.wire.0) != index {
                 continue;
             }
             let vlan = link.vlan.map(|vlan| format!(" vlan {vlan}")).unwrap_or_default();

@@ -23,12 +23,12 @@ use netlink_packet_route::neighbour::{
 };
 use netlink_packet_route::route::RouteMessage;
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
-use netstack::fib::PortId;
+use netstack::fib::WireId;
 
 pub use self::records::{Interface, Vlan};
 use self::records::{KernelAddress, KernelNeighbor, KernelRoute, Nud};
 pub use self::snapshot::{
-    AddressProblem, Port, RouteProblem, Snapshot, StatedAddress, StatedError, StatedRoute,
+    AddressProblem, RouteProblem, Snapshot, StatedAddress, StatedError, StatedRoute, Wire,
 };
 use self::socket::{Announced, Announcements, Message, Requests};
 
@@ -210,18 +210,18 @@ impl KernelTables {
         self.heard.neighbors.extend(update.map(|state| NeighborUpdate { interface, ip, state }));
     }
 
-    /// The forwarding table of `ports`: what the kernel has on them and on VLANs over them, and what is stated.
+    /// The forwarding table of `wires`: what the kernel has on them and on VLANs over them, and what is stated.
     ///
-    /// Links are numbered in the order of the ports, then VLANs; so a [`netstack::fib::LinkId`] is good for one
+    /// Links are numbered in the order of the wires, then VLANs; so a [`netstack::fib::LinkId`] is good for one
     /// snapshot only.
     pub fn snapshot(
         &self,
-        ports: &[Port],
+        wires: &[Wire],
         stated_addresses: &[StatedAddress],
         stated_routes: &[StatedRoute],
     ) -> Result<Snapshot, StatedError> {
         let Tables { interfaces, addresses, routes } = &self.tables;
-        snapshot::build(interfaces, addresses, routes, ports, stated_addresses, stated_routes)
+        snapshot::build(interfaces, addresses, routes, wires, stated_addresses, stated_routes)
     }
 
     /// The interface of this name.
@@ -234,12 +234,12 @@ impl KernelTables {
         self.tables.addresses.iter().any(|address| address.net.addr() == ip)
     }
 
-    /// The port whose network holds `ip`.
-    pub fn port_towards(&self, ports: &[Port], ip: IpAddr) -> Option<PortId> {
+    /// The wire whose network holds `ip`.
+    pub fn wire_towards(&self, wires: &[Wire], ip: IpAddr) -> Option<WireId> {
         let address = self.tables.addresses.iter().find(|address| {
-            address.net.contains(&ip) && ports.iter().any(|port| port.index == address.interface)
+            address.net.contains(&ip) && wires.iter().any(|wire| wire.index == address.interface)
         })?;
-        ports.iter().find(|port| port.index == address.interface).map(|port| port.port)
+        wires.iter().find(|wire| wire.index == address.interface).map(|wire| wire.id)
     }
 
     /// Objects that the kernel listed and the decoder did not understand. Such an interface, address or route is

@@ -9,7 +9,7 @@ use std::fmt::Write;
 use netstack::buffer::PoolStats;
 
 use crate::backend::ServerCounters;
-use crate::core::FrontendCounters;
+use crate::proxies::FrontendCounters;
 use crate::worker::WorkerReport;
 
 /// The whole state, as SIGHUP writes it.

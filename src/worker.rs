@@ -15,12 +15,12 @@ use netstack::fib::{Fib, LinkId};
 use netstack::{Instant, Resolve, StackStats};
 use nic::{Wire, WireStats};
 
-use crate::core::{Core, ListenerPlan, ProxyReport};
 use crate::handover::HandOver;
 use crate::idle::IdleMeter;
-use crate::port::Ports;
+use crate::proxies::{ListenerPlan, Proxies, ProxyReport};
 use crate::shared::Wake;
 use crate::transport::stack::StackTransport;
+use crate::wires::Wires;
 
 /// Frames taken from a wire in a turn, when `tune.maxpollevents` does not say.
 const RX_BURST: usize = 200;
@@ -104,9 +104,9 @@ pub struct Worker<W> {
     /// Its number.
     pub number: usize,
     core: usize,
-    ports: Ports<W>,
+    wires: Wires<W>,
     transport: StackTransport,
-    proxy: Core<StackTransport>,
+    proxies: Proxies<StackTransport>,
     handover: HandOver,
     mailbox: Mailbox,
     idle: IdleMeter,
@@ -145,11 +145,11 @@ pub struct Parts<W> {
     /// The core that it will be pinned to.
     pub core: usize,
     /// Its wires.
-    pub ports: Ports<W>,
+    pub wires: Wires<W>,
     /// Its stack.
     pub transport: StackTransport,
     /// Its part of the proxy.
-    pub proxy: Core<StackTransport>,
+    pub proxies: Proxies<StackTransport>,
     /// Its rings to the other workers.
     pub handover: HandOver,
     /// Its line to the control thread.
@@ -161,13 +161,13 @@ pub struct Parts<W> {
 impl<W: Wire> Worker<W> {
     /// A worker made of these parts, at `now`.
     pub fn new(parts: Parts<W>, now: Instant) -> Self {
-        let Parts { number, core, ports, transport, proxy, handover, mailbox, rx_burst } = parts;
+        let Parts { number, core, wires, transport, proxies, handover, mailbox, rx_burst } = parts;
         Worker {
             number,
             core,
-            ports,
+            wires,
             transport,
-            proxy,
+            proxies,
             handover,
             mailbox,
             idle: IdleMeter::new(now),
@@ -180,19 +180,19 @@ impl<W: Wire> Worker<W> {
     /// One turn. `now` was read once, just before.
     pub fn turn(&mut self, now: Instant) -> Turn {
         self.turns += 1;
-        self.ports.reclaim();
+        self.wires.reclaim();
         let received = self.ingress(now);
         let woken = self.wake(now);
-        let ran = self.proxy.run(&mut self.transport, RUN_BUDGET, now);
+        let ran = self.proxies.run(&mut self.transport, RUN_BUDGET, now);
         let sent = self.egress(now);
-        self.ports.flush();
+        self.wires.flush();
         self.handover.flush();
         let commanded = self.control(now);
         if self.is_done(now) {
             return Turn::Ended;
         }
         // What found no room on a wire goes as soon as there is some, which no wire tells of.
-        let has_work = self.proxy.has_work() || self.transport.stack.has_work();
+        let has_work = self.proxies.has_work() || self.transport.stack.has_work();
         if received + ran + sent + commanded > 0 || woken || has_work {
             Turn::Busy
         } else {
@@ -201,15 +201,15 @@ impl<W: Wire> Worker<W> {
     }
 
     fn ingress(&mut self, now: Instant) -> usize {
-        let Worker { ports, transport, handover, rx_burst, .. } = self;
+        let Worker { wires, transport, handover, rx_burst, .. } = self;
         let stack = &mut transport.stack;
-        let own = ports.ingress(*rx_burst, stack, handover, now);
-        own + ports.ingress_handed(*rx_burst, stack, handover, now)
+        let own = wires.ingress(*rx_burst, stack, handover, now);
+        own + wires.ingress_handed(*rx_burst, stack, handover, now)
     }
 
     fn wake(&mut self, now: Instant) -> bool {
         self.transport.stack.handle_timers(now);
-        self.proxy.wake(&mut self.transport, now)
+        self.proxies.wake(&mut self.transport, now)
     }
 
     fn egress(&mut self, now: Instant) -> usize {
@@ -217,7 +217,7 @@ impl<W: Wire> Worker<W> {
         while let Some(resolve) = self.transport.stack.poll_resolve() {
             self.request(Request::Resolve(self.number, resolve));
         }
-        let sent = self.transport.stack.poll_transmit(TX_BURST, &mut self.ports, now);
+        let sent = self.transport.stack.poll_transmit(TX_BURST, &mut self.wires, now);
         while let Some(resolve) = self.transport.stack.poll_resolve() {
             self.request(Request::Resolve(self.number, resolve));
         }
@@ -232,7 +232,7 @@ impl<W: Wire> Worker<W> {
     }
 
     fn poll_at(&self) -> Option<Instant> {
-        [self.transport.stack.poll_at(), self.proxy.poll_at()].into_iter().flatten().min()
+        [self.transport.stack.poll_at(), self.proxies.poll_at()].into_iter().flatten().min()
     }
 
     // Commands.
@@ -258,7 +258,7 @@ impl<W: Wire> Worker<W> {
             Command::Neighbor(link, ip, mac) => stack.set_neighbor(link, ip, mac, now),
             Command::Listen(plan) => {
                 // The configuration was checked for doubles before anything was opened.
-                let opened = self.proxy.listen(&plan, &mut self.transport);
+                let opened = self.proxies.listen(&plan, &mut self.transport);
                 assert!(opened.is_ok(), "{:?} is listened on twice", plan.at);
             }
             Command::Report(to) => {
@@ -266,11 +266,11 @@ impl<W: Wire> Worker<W> {
                 let _ = to.send(self.report());
             }
             Command::SoftStop => {
-                self.proxy.unlisten_all(&mut self.transport, now);
+                self.proxies.unlisten_all(&mut self.transport, now);
                 self.ending = Ending::Soft;
             }
             Command::Stop => {
-                self.proxy.unlisten_all(&mut self.transport, now);
+                self.proxies.unlisten_all(&mut self.transport, now);
                 self.transport.stack.abort_all(now);
                 self.ending = Ending::Hard(now + DRAIN_MAX);
             }
@@ -279,12 +279,12 @@ impl<W: Wire> Worker<W> {
 
     /// After a stop: everything is said and sent, or the time for it is over.
     fn is_done(&mut self, now: Instant) -> bool {
-        let quiet = !self.transport.stack.has_work() && self.ports.in_flight() == 0;
+        let quiet = !self.transport.stack.has_work() && self.wires.in_flight() == 0;
         match self.ending {
             Ending::No | Ending::Drained => false,
             Ending::Soft => {
                 let connections = self.transport.stack.stats().connections.used;
-                if quiet && self.proxy.streams_len() == 0 && connections == 0 {
+                if quiet && self.proxies.streams_len() == 0 && connections == 0 {
                     self.ending = Ending::Drained;
                     self.request(Request::Drained);
                 }
@@ -293,7 +293,7 @@ impl<W: Wire> Worker<W> {
             Ending::Hard(deadline) => {
                 let done = quiet || now >= deadline;
                 if done {
-                    self.ports.close();
+                    self.wires.close();
                 }
                 done
             }
@@ -314,14 +314,14 @@ impl<W: Wire> Worker<W> {
             handed_in: self.handover.taken,
             handed_full: self.handover.full,
             streams: [
-                self.proxy.streams_len(),
-                self.proxy.streams_allocated(),
-                self.proxy.stream_size(),
+                self.proxies.streams_len(),
+                self.proxies.streams_allocated(),
+                self.proxies.stream_size(),
             ],
             stack: self.transport.stack.stats(),
             counters: *self.transport.stack.counters(),
-            queues: self.ports.stats().map(queue).collect(),
-            proxies: self.proxy.report(),
+            queues: self.wires.stats().map(queue).collect(),
+            proxies: self.proxies.report(),
         }
     }
 
@@ -332,7 +332,7 @@ impl<W: Wire> Worker<W> {
 
     /// Its wires, for a simulation that moves their time.
     pub fn wires_mut(&mut self) -> impl Iterator<Item = &mut W> {
-        self.ports.wires_mut()
+        self.wires.iter_mut()
     }
 }
 
@@ -368,7 +368,7 @@ impl<W: Wire> Worker<W> {
                         let timeout = next.map_or(SLEEP_MAX, |at| at.since(now)).min(SLEEP_MAX);
                         let has_work =
                             || self.handover.has_work() || !self.mailbox.commands.is_empty();
-                        bed.sleep(self.ports.wires(), timeout, has_work);
+                        bed.sleep(self.wires.iter(), timeout, has_work);
                         now = clock.now();
                         self.idle.turn(false, now);
                     }

@@ -12,10 +12,10 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use netstack::fib::{LinkId, Ownership, PortId};
+use netstack::fib::{LinkId, Ownership, WireId};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
-use xlb::netlink::{Changes, KernelTables, NeighborState, NeighborUpdate, Port, Snapshot};
+use xlb::netlink::{Changes, KernelTables, NeighborState, NeighborUpdate, Snapshot, Wire};
 
 /// Two namespaces, `eth0` in each: 10.77.0.1/24 and 2001:db8:77::1/64 near, .2 and ::2 far.
 struct Lab {
@@ -115,14 +115,14 @@ fn eth0(kernel: &KernelTables) -> u32 {
 }
 
 fn snapshot(kernel: &KernelTables) -> Snapshot {
-    let port = Port {
+    let wire = Wire {
         index: eth0(kernel),
-        port: PortId(0),
+        id: WireId(0),
         mac: [0; 6],
         mtu: 3498,
         partial_checksums: true,
     };
-    kernel.snapshot(&[port], &[], &[]).unwrap()
+    kernel.snapshot(&[wire], &[], &[]).unwrap()
 }
 
 /// Takes in announcements until `done`; fails when the kernel falls silent before that.

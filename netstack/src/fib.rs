@@ -14,7 +14,7 @@ use prefix_trie::PrefixMap;
 
 /// A wire of the worker: the index of an interface in the order they were given.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct PortId(pub u8);
+pub struct WireId(pub u8);
 
 /// An index into [`Fib::links`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -24,7 +24,7 @@ pub struct LinkId(pub u16);
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Link {
     /// The wire that carries it.
-    pub port: PortId,
+    pub wire: WireId,
     /// IEEE 802.1Q VLAN identifier, when frames on this link are tagged.
     pub vlan: Option<u16>,
     /// Own link-layer address.
@@ -146,10 +146,10 @@ impl Fib {
         &self.links[usize::from(id.0)]
     }
 
-    /// The link that frames of this port and VLAN belong to.
-    pub fn link_of(&self, port: PortId, vlan: Option<u16>) -> Option<LinkId> {
+    /// The link that frames of this wire and VLAN belong to.
+    pub fn link_of(&self, wire: WireId, vlan: Option<u16>) -> Option<LinkId> {
         // A handful of links: a scan is cheaper than a table.
-        let index = self.links.iter().position(|link| link.port == port && link.vlan == vlan)?;
+        let index = self.links.iter().position(|link| link.wire == wire && link.vlan == vlan)?;
         Some(LinkId(index as u16))
     }
 

@@ -11,7 +11,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use crate::connection::{Handshake, WINDOW_SCALE};
-use crate::fib::PortId;
+use crate::fib::WireId;
 use crate::flow::{ConnId, Endpoint};
 use crate::segment::{Flags, Header, Options};
 use crate::time::Instant;
@@ -36,7 +36,7 @@ pub struct Listen {
     /// The port.
     pub port: u16,
     /// Only what arrives on this wire.
-    pub wire: Option<PortId>,
+    pub wire: Option<WireId>,
     /// Handshakes under way, and complete ones that wait to be accepted: so many of each.
     pub backlog: usize,
     /// The user's name for it, given back with every event.

@@ -236,10 +236,10 @@ pub(crate) fn emit_link_header<'b>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fib::PortId;
+    use crate::fib::WireId;
 
     fn link(vlan: Option<u16>) -> Link {
-        Link { port: PortId(0), vlan, mac: [2, 0, 0, 0, 0, 1], mtu: 1500, partial_checksums: false }
+        Link { wire: WireId(0), vlan, mac: [2, 0, 0, 0, 0, 1], mtu: 1500, partial_checksums: false }
     }
 
     fn emitted(vlan: Option<u16>, source: &str, destination: &str) -> Vec<u8> {

@@ -53,7 +53,7 @@ pub struct StackConfig {
     pub secret: Secret,
     /// Source ports towards servers, of all workers together.
     pub source_ports: RangeInclusive<u16>,
-    /// How each wire's NIC spreads packets, where it is known; by [`crate::fib::PortId`].
+    /// How each wire's NIC spreads packets, where it is known; by [`crate::fib::WireId`].
     pub rss: Vec<Option<Rss>>,
     /// Limits and times of connections.
     pub tcp: TcpConfig,
@@ -287,7 +287,7 @@ impl Stack {
         let StackConfig { worker, workers, .. } = self.config;
         let slice = rss::slice(self.config.source_ports.clone(), worker, workers);
         let count = slice.clone().count();
-        let wire = self.fib.link(link).port;
+        let wire = self.fib.link(link).wire;
         let rss = self.config.rss.get(usize::from(wire.0)).and_then(Option::as_ref);
         // RFC 6056, algorithm 3: an offset that depends on the peer, and a counter.
         let seed = FourTuple { local: Endpoint::new(local_ip, 0), remote };

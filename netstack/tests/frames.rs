@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use common::lab::{Lab, offset};
 use common::{OWN, PEER, Tcp, link, see};
-use netstack::fib::PortId;
+use netstack::fib::WireId;
 use netstack::{Arrival, Event, Instant, State};
 use smoltcp::wire::TcpOption;
 
@@ -260,7 +260,7 @@ fn an_own_port_is_used_again_beyond_what_the_old_connection_sent() {
         end = offset(end, lab.stack.send(id, &[1; 30_000], lab.now) as u32);
         while let Some(last) = lab.speak().last().and_then(|frame| see(frame)) {
             let ack = from_peer("", 1001, offset(last.seq, last.len as u32));
-            lab.stack.handle_frame(PortId(0), &ack.frame(), Arrival::Wire, lab.now);
+            lab.stack.handle_frame(WireId(0), &ack.frame(), Arrival::Wire, lab.now);
         }
     }
     lab.stack.close(id, lab.now);

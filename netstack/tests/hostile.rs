@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use common::{OWN, Outbox, PEER, PEER_MAC, Random, Tcp, fib, ip_frame, link, see};
-use netstack::fib::{LinkId, PortId};
+use netstack::fib::{LinkId, WireId};
 use netstack::{
     Arrival, ConnId, Disposition, Event, Instant, Listen, ListenerId, Secret, Stack, StackConfig,
 };
@@ -73,7 +73,7 @@ impl Siege {
             1 => Arrival::Handed { asked: self.random.below(3) as u8 },
             _ => Arrival::Wire,
         };
-        let disposition = self.stack.handle_frame(PortId(0), frame, arrival, self.now);
+        let disposition = self.stack.handle_frame(WireId(0), frame, arrival, self.now);
         assert!(!matches!(disposition, Disposition::HandTo(0)), "to itself");
         self.listen_to_it();
     }

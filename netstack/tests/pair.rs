@@ -8,7 +8,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use netstack::fib::{Address, Fib, Link, LinkId, Origin, Ownership, PortId, Route};
+use netstack::fib::{Address, Fib, Link, LinkId, Origin, Ownership, Route, WireId};
 use netstack::{
     Arrival, ConnId, ConnectionError, Event, Instant, Listen, ListenerId, Secret, Stack,
     StackConfig, State, Transmit,
@@ -82,11 +82,11 @@ struct Pair {
 struct Outbox<'a>(&'a mut Vec<Vec<u8>>);
 
 impl Transmit for Outbox<'_> {
-    fn has_room(&mut self, _: PortId) -> bool {
+    fn has_room(&mut self, _: WireId) -> bool {
         self.0.len() < 64
     }
 
-    fn send(&mut self, _: PortId, len: usize, fill: impl FnOnce(&mut [u8])) {
+    fn send(&mut self, _: WireId, len: usize, fill: impl FnOnce(&mut [u8])) {
         let mut bytes = vec![0; len];
         fill(&mut bytes);
         self.0.push(bytes);
@@ -105,7 +105,7 @@ fn ip(ipv6: bool, side: usize) -> IpAddr {
 
 fn fib(side: usize) -> Fib {
     let link = Link {
-        port: PortId(0),
+        wire: WireId(0),
         vlan: None,
         mac: [2, 0, 0, 0, 0, side as u8 + 1],
         mtu: 1500,
@@ -178,7 +178,7 @@ impl Pair {
     fn step(&mut self) {
         while self.wire.peek().is_some_and(|frame| frame.at <= self.now.micros()) {
             let frame = self.wire.pop().unwrap();
-            self.stacks[frame.to].handle_frame(PortId(0), &frame.bytes, Arrival::Wire, self.now);
+            self.stacks[frame.to].handle_frame(WireId(0), &frame.bytes, Arrival::Wire, self.now);
         }
         for side in 0..2 {
             self.stacks[side].handle_timers(self.now);

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use common::{OWN, Outbox, PEER, PEER_MAC, Random, fib, link};
-use netstack::fib::PortId;
+use netstack::fib::WireId;
 use netstack::{
     Arrival, ConnId, ConnectionError, Event, Instant, Listen, Secret, Stack, StackConfig,
 };
@@ -201,7 +201,7 @@ impl Encounter {
         while self.wire.peek().is_some_and(|frame| frame.due.0.0 <= self.now.micros()) {
             let Some(InTransit { to_us, bytes, .. }) = self.wire.pop() else { break };
             if to_us {
-                self.stack.handle_frame(PortId(0), &bytes, Arrival::Wire, self.now);
+                self.stack.handle_frame(WireId(0), &bytes, Arrival::Wire, self.now);
             } else {
                 self.device.received.push_back(bytes);
             }

@@ -10,15 +10,15 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use ipnet::IpNet;
-use netstack::fib::{Fib, Ownership, PortId};
+use netstack::fib::{Fib, Ownership, WireId};
 use nic::{AddressOwner, Interface, Steering};
 
 use super::{BootError, Stated};
 use crate::config::model::{Bind, Config, Families, ProxyIndex};
-use crate::core::ListenerPlan;
 use crate::kernel_ports;
 use crate::limit::Limit;
-use crate::netlink::{KernelTables, Port as KernelPort, StatedAddress, StatedRoute};
+use crate::netlink::{KernelTables, StatedAddress, StatedRoute, Wire as KernelWire};
+use crate::proxies::ListenerPlan;
 use crate::transport::ListenAt;
 
 /// Addresses and routes of the configuration, with those of `bind` lines that nobody has.
@@ -27,12 +27,12 @@ pub(super) fn state(
     interfaces: &[Interface],
     kernel: &KernelTables,
 ) -> Result<Stated, BootError> {
-    let ports: Vec<KernelPort> = interfaces
+    let wires: Vec<KernelWire> = interfaces
         .iter()
         .enumerate()
-        .map(|(index, interface)| KernelPort {
+        .map(|(index, interface)| KernelWire {
             index: interface.index,
-            port: PortId(index as u8),
+            id: WireId(index as u8),
             mac: interface.mac,
             mtu: interface.mtu.min(FRAME_MTU_MAX) as u16,
             partial_checksums: interface.has_partial_checksums(),
@@ -41,7 +41,7 @@ pub(super) fn state(
     let place = |name: &Option<String>, at: &crate::config::model::Location| {
         let Some(name) = name else { return Ok(None) };
         match interfaces.iter().position(|interface| interface.name == *name) {
-            Some(index) => Ok(Some(PortId(index as u8))),
+            Some(index) => Ok(Some(WireId(index as u8))),
             None => Err(BootError(format!(
                 "[{}:{}]: interface '{name}' is not among those that xlb takes over; name it with \
                  --interface or `interface` too",
@@ -51,13 +51,13 @@ pub(super) fn state(
     };
     let mut addresses = Vec::new();
     for own in &config.global.addresses {
-        let port = place(&own.interface, &own.at)?.unwrap_or(PortId(0));
-        addresses.push(StatedAddress { net: own.net, port, vlan: own.vlan });
+        let wire = place(&own.interface, &own.at)?.unwrap_or(WireId(0));
+        addresses.push(StatedAddress { net: own.net, wire, vlan: own.vlan });
     }
     let mut routes = Vec::new();
     for route in &config.global.routes {
-        let port = place(&route.interface, &route.at)?;
-        routes.push(StatedRoute { prefix: route.prefix, via: route.via, port, vlan: route.vlan });
+        let wire = place(&route.interface, &route.at)?;
+        routes.push(StatedRoute { prefix: route.prefix, via: route.via, wire, vlan: route.vlan });
     }
     for bind in config.proxies.iter().filter(|proxy| !proxy.disabled).flat_map(|proxy| &proxy.binds)
     {
@@ -66,11 +66,11 @@ pub(super) fn state(
         if kernel.has_address(ip) || is_stated {
             continue;
         }
-        let port = place(&bind.interface, &bind.at)?.or_else(|| kernel.port_towards(&ports, ip));
-        let port = port.unwrap_or(PortId(0));
-        addresses.push(StatedAddress { net: IpNet::from(ip), port, vlan: None });
+        let wire = place(&bind.interface, &bind.at)?.or_else(|| kernel.wire_towards(&wires, ip));
+        let wire = wire.unwrap_or(WireId(0));
+        addresses.push(StatedAddress { net: IpNet::from(ip), wire, vlan: None });
     }
-    Ok(Stated { ports, addresses, routes })
+    Ok(Stated { wires, addresses, routes })
 }
 
 /// IP packet that a frame of 4096 bytes holds beside its headroom and an Ethernet header with two tags.
@@ -136,7 +136,7 @@ fn listen_at(bind: &Bind, ipv6: bool, interfaces: &[Interface]) -> Result<Listen
     })
 }
 
-/// Ports that the kernel's programs listen on are theirs: taking one would cut them off.
+/// Wires that the kernel's programs listen on are theirs: taking one would cut them off.
 pub(super) fn check_ports(
     listeners: &[ListenerPlan],
     source_ports: &RangeInclusive<u16>,

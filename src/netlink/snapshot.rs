@@ -10,17 +10,17 @@ use std::fmt;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
-use netstack::fib::{Address, Fib, Link, LinkId, Origin, Ownership, PortId, Route};
+use netstack::fib::{Address, Fib, Link, LinkId, Origin, Ownership, Route, WireId};
 
 use super::records::{Interface, KernelAddress, KernelRoute};
 
 /// An interface that xlb takes packets from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Port {
+pub struct Wire {
     /// The kernel's index of it.
     pub index: u32,
     /// Its place among the interfaces given.
-    pub port: PortId,
+    pub id: WireId,
     /// Its link-layer address, as long as the kernel does not say otherwise.
     pub mac: [u8; 6],
     /// Largest IP packet that the driver and the frames hold, in bytes; the kernel's, if lower, counts.
@@ -35,7 +35,7 @@ pub struct StatedAddress {
     /// The address with the prefix of its network.
     pub net: IpNet,
     /// The interface it is on.
-    pub port: PortId,
+    pub wire: WireId,
     /// IEEE 802.1Q VLAN identifier.
     pub vlan: Option<u16>,
 }
@@ -48,7 +48,7 @@ pub struct StatedRoute {
     /// The router.
     pub via: IpAddr,
     /// The interface to it; `None` when the router's network tells.
-    pub port: Option<PortId>,
+    pub wire: Option<WireId>,
     /// VLAN of the link to it; `None` when the router's network tells.
     pub vlan: Option<u16>,
 }
@@ -115,23 +115,23 @@ pub(super) fn build(
     interfaces: &[Interface],
     addresses: &[KernelAddress],
     routes: &[KernelRoute],
-    ports: &[Port],
+    wires: &[Wire],
     stated_addresses: &[StatedAddress],
     stated_routes: &[StatedRoute],
 ) -> Result<Snapshot, StatedError> {
     check_addresses(stated_addresses, addresses, interfaces)?;
     let mut draft = Draft::default();
-    for port in ports {
-        draft.add_port(port, interfaces);
+    for wire in wires {
+        draft.add_wire(wire, interfaces);
     }
-    for port in ports {
-        draft.add_kernel_vlans(port, interfaces);
+    for wire in wires {
+        draft.add_kernel_vlans(wire, interfaces);
     }
     for address in addresses {
         draft.add_kernel_address(address);
     }
     for stated in stated_addresses {
-        draft.add_stated_address(stated, ports);
+        draft.add_stated_address(stated, wires);
     }
     for address in addresses {
         draft.add_address_elsewhere(address);
@@ -201,29 +201,29 @@ struct Draft {
 }
 
 impl Draft {
-    fn add_port(&mut self, port: &Port, interfaces: &[Interface]) {
-        let interface = interfaces.iter().find(|interface| interface.index == port.index);
+    fn add_wire(&mut self, wire: &Wire, interfaces: &[Interface]) {
+        let interface = interfaces.iter().find(|interface| interface.index == wire.index);
         let link = Link {
-            port: port.port,
+            wire: wire.id,
             vlan: None,
-            mac: interface.and_then(|interface| interface.mac).unwrap_or(port.mac),
-            mtu: interface.map_or(port.mtu, |interface| lower_mtu(port.mtu, interface.mtu)),
-            partial_checksums: port.partial_checksums,
+            mac: interface.and_then(|interface| interface.mac).unwrap_or(wire.mac),
+            mtu: interface.map_or(wire.mtu, |interface| lower_mtu(wire.mtu, interface.mtu)),
+            partial_checksums: wire.partial_checksums,
         };
-        self.add_link(link, Some(port.index));
+        self.add_link(link, Some(wire.index));
     }
 
-    fn add_kernel_vlans(&mut self, port: &Port, interfaces: &[Interface]) {
+    fn add_kernel_vlans(&mut self, wire: &Wire, interfaces: &[Interface]) {
         for interface in interfaces {
-            let Some(vlan) = interface.vlan.filter(|vlan| vlan.lower == port.index) else {
+            let Some(vlan) = interface.vlan.filter(|vlan| vlan.lower == wire.index) else {
                 continue;
             };
             let link = Link {
-                port: port.port,
+                wire: wire.id,
                 vlan: Some(vlan.id),
-                mac: interface.mac.unwrap_or(port.mac),
-                mtu: lower_mtu(port.mtu, interface.mtu),
-                partial_checksums: port.partial_checksums,
+                mac: interface.mac.unwrap_or(wire.mac),
+                mtu: lower_mtu(wire.mtu, interface.mtu),
+                partial_checksums: wire.partial_checksums,
             };
             self.add_link(link, Some(interface.index));
         }
@@ -255,8 +255,8 @@ impl Draft {
         self.addresses.push(Address { link: LinkId(0), net, ownership: Ownership::Shared });
     }
 
-    fn add_stated_address(&mut self, stated: &StatedAddress, ports: &[Port]) {
-        let link = self.stated_link(stated, ports);
+    fn add_stated_address(&mut self, stated: &StatedAddress, wires: &[Wire]) {
+        let link = self.stated_link(stated, wires);
         let net = stated.net;
         self.addresses.push(Address { link, net, ownership: Ownership::Sole });
         if net.prefix_len() == net.max_prefix_len() {
@@ -274,15 +274,15 @@ impl Draft {
         });
     }
 
-    fn stated_link(&mut self, stated: &StatedAddress, ports: &[Port]) -> LinkId {
-        let same = |link: &Link| link.port == stated.port && link.vlan == stated.vlan;
+    fn stated_link(&mut self, stated: &StatedAddress, wires: &[Wire]) -> LinkId {
+        let same = |link: &Link| link.wire == stated.wire && link.vlan == stated.vlan;
         if let Some(index) = self.links.iter().position(same) {
             return LinkId(index as u16);
         }
         let untagged =
-            self.links.iter().find(|link| link.port == stated.port && link.vlan.is_none());
+            self.links.iter().find(|link| link.wire == stated.wire && link.vlan.is_none());
         let Some(untagged) = untagged else {
-            panic!("{stated:?} on none of the ports {ports:?}");
+            panic!("{stated:?} on none of the wires {wires:?}");
         };
         let link = Link { vlan: stated.vlan, ..untagged.clone() };
         self.add_link(link, None)
@@ -314,7 +314,7 @@ impl Draft {
             let link = &self.links[usize::from(address.link.0)];
             address.ownership == Ownership::Sole
                 && address.net.addr().is_ipv4() == stated.via.is_ipv4()
-                && stated.port.is_none_or(|port| port == link.port)
+                && stated.wire.is_none_or(|wire| wire == link.wire)
                 && (stated.vlan.is_none() || stated.vlan == link.vlan)
         });
         if !is_link_local(stated.via) {
@@ -351,8 +351,8 @@ impl Draft {
     }
 }
 
-fn lower_mtu(port: u16, kernel: u32) -> u16 {
-    u16::try_from(kernel).map_or(port, |kernel| kernel.min(port))
+fn lower_mtu(wire: u16, kernel: u32) -> u16 {
+    u16::try_from(kernel).map_or(wire, |kernel| kernel.min(wire))
 }
 
 fn is_link_local(ip: IpAddr) -> bool {
@@ -414,8 +414,8 @@ mod tests {
     use super::super::records::{Hop, Vlan};
     use super::*;
 
-    const PORT: PortId = PortId(0);
-    const OTHER_PORT: PortId = PortId(1);
+    const WIRE: WireId = WireId(0);
+    const OTHER_PORT: WireId = WireId(1);
 
     /// eth0 (7, ours) with VLAN 100 on it (9), eth1 (8, ours), eth2 (3, not ours).
     #[derive(Clone, Default)]
@@ -455,14 +455,14 @@ mod tests {
             self
         }
 
-        fn state(mut self, net: &str, port: PortId, vlan: Option<u16>) -> Self {
-            self.stated_addresses.push(StatedAddress { net: net.parse().unwrap(), port, vlan });
+        fn state(mut self, net: &str, wire: WireId, vlan: Option<u16>) -> Self {
+            self.stated_addresses.push(StatedAddress { net: net.parse().unwrap(), wire, vlan });
             self
         }
 
         fn state_route(mut self, prefix: &str, via: &str) -> Self {
             let prefix = prefix.parse().unwrap();
-            self.stated_routes.push(StatedRoute { prefix, via: ip(via), port: None, vlan: None });
+            self.stated_routes.push(StatedRoute { prefix, via: ip(via), wire: None, vlan: None });
             self
         }
 
@@ -477,7 +477,7 @@ mod tests {
                 ],
                 &self.addresses,
                 &self.routes,
-                &[port(7, PORT), port(8, OTHER_PORT)],
+                &[wire(7, WIRE), wire(8, OTHER_PORT)],
                 &self.stated_addresses,
                 &self.stated_routes,
             )
@@ -506,17 +506,17 @@ mod tests {
         Interface { index, name, mac: Some(mac(index)), mtu: 1500, up: true, vlan }
     }
 
-    fn port(index: u32, port: PortId) -> Port {
-        Port { index, port, mac: [0xee; 6], mtu: 3498, partial_checksums: index == 7 }
+    fn wire(index: u32, wire: WireId) -> Wire {
+        Wire { index, id: wire, mac: [0xee; 6], mtu: 3498, partial_checksums: index == 7 }
     }
 
     #[test]
     fn links_are_the_ports_and_the_vlans_on_them() {
         let snapshot = Kernel::default().build();
         let links: Vec<_> =
-            snapshot.fib.links().iter().map(|link| (link.port, link.vlan, link.mac)).collect();
+            snapshot.fib.links().iter().map(|link| (link.wire, link.vlan, link.mac)).collect();
         let expected =
-            [(PORT, None, mac(7)), (OTHER_PORT, None, mac(8)), (PORT, Some(100), mac(9))];
+            [(WIRE, None, mac(7)), (OTHER_PORT, None, mac(8)), (WIRE, Some(100), mac(9))];
         assert_eq!(links, expected);
         assert_eq!(snapshot.interface_of(LinkId(2)), Some(9));
         assert_eq!(snapshot.link_of(9), Some(LinkId(2)));
@@ -529,7 +529,7 @@ mod tests {
     fn the_lower_mtu_counts() {
         let mtu_of = |kernel| {
             let interface = Interface { mtu: kernel, ..interface(7, None) };
-            let snapshot = build(&[interface], &[], &[], &[port(7, PORT)], &[], &[]).unwrap();
+            let snapshot = build(&[interface], &[], &[], &[wire(7, WIRE)], &[], &[]).unwrap();
             snapshot.fib.links()[0].mtu
         };
         assert_eq!((mtu_of(1400), mtu_of(9000), mtu_of(65_536)), (1400, 3498, 3498));
@@ -537,7 +537,7 @@ mod tests {
 
     #[test]
     fn a_port_that_the_kernel_has_lost_stays_as_it_was_given() {
-        let snapshot = build(&[], &[], &[], &[port(7, PORT)], &[], &[]).unwrap();
+        let snapshot = build(&[], &[], &[], &[wire(7, WIRE)], &[], &[]).unwrap();
         assert_eq!((snapshot.fib.links()[0].mac, snapshot.fib.links()[0].mtu), ([0xee; 6], 3498));
     }
 
@@ -600,7 +600,7 @@ mod tests {
 
     #[test]
     fn a_stated_address_brings_its_network() {
-        let fib = Kernel::default().state("10.5.0.5/24", PORT, None).build().fib;
+        let fib = Kernel::default().state("10.5.0.5/24", WIRE, None).build().fib;
         let address = fib.address(ip("10.5.0.5")).unwrap();
         assert_eq!((address.link, address.ownership), (LinkId(0), Ownership::Sole));
         let hop = fib.lookup(ip("10.5.0.77")).unwrap();
@@ -610,7 +610,7 @@ mod tests {
 
     #[test]
     fn a_stated_address_alone_brings_no_network() {
-        let fib = Kernel::default().state("10.5.0.5/32", PORT, None).build().fib;
+        let fib = Kernel::default().state("10.5.0.5/32", WIRE, None).build().fib;
         assert!(fib.address(ip("10.5.0.5")).is_some());
         assert_eq!(fib.route(ip("10.5.0.5")), None);
     }
@@ -618,7 +618,7 @@ mod tests {
     #[test]
     fn a_stated_vlan_makes_a_link_where_the_kernel_has_none() {
         let kernel = Kernel::default()
-            .state("10.1.0.5/24", PORT, Some(100))
+            .state("10.1.0.5/24", WIRE, Some(100))
             .state("10.3.0.5/24", OTHER_PORT, Some(300))
             .state("2001:db8:3::5/64", OTHER_PORT, Some(300));
         let snapshot = kernel.build();
@@ -626,7 +626,7 @@ mod tests {
         assert_eq!(link_of("10.1.0.5"), LinkId(2));
         assert_eq!((link_of("10.3.0.5"), link_of("2001:db8:3::5")), (LinkId(3), LinkId(3)));
         let expected = Link {
-            port: OTHER_PORT,
+            wire: OTHER_PORT,
             vlan: Some(300),
             mac: mac(8),
             mtu: 1500,
@@ -642,7 +642,7 @@ mod tests {
             .address(7, "10.0.0.1/24")
             .route_from("10.0.0.0/24", Some("10.0.0.1"), 0, &[(7, None)])
             .route("0.0.0.0/0", 0, &[(7, Some("10.0.0.253"))])
-            .state("10.0.0.5/24", PORT, None)
+            .state("10.0.0.5/24", WIRE, None)
             .state_route("0.0.0.0/0", "10.0.0.254");
         let fib = kernel.build().fib;
         assert_eq!(fib.lookup(ip("10.0.0.77")).unwrap().origin, Origin::Stated);
@@ -655,7 +655,7 @@ mod tests {
     #[test]
     fn a_stated_route_goes_where_its_router_is() {
         let kernel = Kernel::default()
-            .state("10.0.0.5/24", PORT, None)
+            .state("10.0.0.5/24", WIRE, None)
             .state("10.3.0.5/24", OTHER_PORT, Some(300))
             .state_route("10.8.0.0/16", "10.3.0.1");
         let fib = kernel.build().fib;
@@ -666,7 +666,7 @@ mod tests {
     #[test]
     fn a_link_local_router() {
         let mut kernel =
-            Kernel::default().state("2001:db8::5/64", PORT, None).state_route("::/0", "fe80::1");
+            Kernel::default().state("2001:db8::5/64", WIRE, None).state_route("::/0", "fe80::1");
         let hop = kernel.build().fib.lookup(ip("2001:db8:9::1")).unwrap();
         assert_eq!((hop.link, hop.address), (LinkId(0), ip("fe80::1")));
 
@@ -679,7 +679,7 @@ mod tests {
         kernel.stated_routes[0].vlan = Some(300);
         assert_eq!(kernel.build().fib.lookup(ip("2001:db8:9::1")).unwrap().link, LinkId(3));
         kernel.stated_routes[0].vlan = None;
-        kernel.stated_routes[0].port = Some(PORT);
+        kernel.stated_routes[0].wire = Some(WIRE);
         assert_eq!(kernel.build().fib.lookup(ip("2001:db8:9::1")).unwrap().link, LinkId(0));
     }
 
@@ -687,8 +687,8 @@ mod tests {
     fn a_stated_address_that_the_kernel_has() {
         let kernel = Kernel::default()
             .address(3, "10.9.0.1/24")
-            .state("10.0.0.5/24", PORT, None)
-            .state("10.9.0.1/32", PORT, None);
+            .state("10.0.0.5/24", WIRE, None)
+            .state("10.9.0.1/32", WIRE, None);
         assert!(matches!(kernel.try_build(), Err(StatedError::Address(1, ..))));
         let complaint = kernel.complaint();
         assert!(complaint.contains("10.9.0.1") && complaint.contains("if3"), "{complaint}");
@@ -699,21 +699,21 @@ mod tests {
         for net in
             ["10.0.0.0/24", "10.0.0.255/24", "127.0.0.1/8", "224.0.0.5/24", "ff02::1/64", "::/0"]
         {
-            let kernel = Kernel::default().state(net, PORT, None);
+            let kernel = Kernel::default().state(net, WIRE, None);
             assert!(kernel.complaint().contains("cannot be the address of a host"), "{net}");
         }
         for net in ["10.0.0.0/31", "10.0.0.0/32", "2001:db8::/64"] {
-            assert!(Kernel::default().state(net, PORT, None).try_build().is_ok(), "{net}");
+            assert!(Kernel::default().state(net, WIRE, None).try_build().is_ok(), "{net}");
         }
         let twice =
-            Kernel::default().state("10.0.0.5/24", PORT, None).state("10.0.0.5/16", PORT, None);
+            Kernel::default().state("10.0.0.5/24", WIRE, None).state("10.0.0.5/16", WIRE, None);
         assert!(twice.complaint().contains("more than once"));
     }
 
     #[test]
     fn a_stated_route_that_cannot_be() {
         let stated =
-            || Kernel::default().address(7, "10.1.0.1/24").state("10.0.0.5/24", PORT, None);
+            || Kernel::default().address(7, "10.1.0.1/24").state("10.0.0.5/24", WIRE, None);
         for (prefix, via, expected) in [
             ("0.0.0.0/0", "10.1.0.254", "which is on no stated network"),
             ("0.0.0.0/0", "10.0.0.5", "which is an address of this host"),
@@ -727,13 +727,13 @@ mod tests {
         }
         let mut elsewhere = stated().state_route("0.0.0.0/0", "10.0.0.254");
         assert!(elsewhere.try_build().is_ok());
-        elsewhere.stated_routes[0].port = Some(OTHER_PORT);
+        elsewhere.stated_routes[0].wire = Some(OTHER_PORT);
         assert!(elsewhere.complaint().contains("which is on no stated network"));
     }
 
     #[test]
-    #[should_panic(expected = "on none of the ports")]
+    #[should_panic(expected = "on none of the wires")]
     fn a_stated_address_on_an_unknown_port_is_our_mistake() {
-        let _ = Kernel::default().state("10.0.0.5/24", PortId(9), None).try_build();
+        let _ = Kernel::default().state("10.0.0.5/24", WireId(9), None).try_build();
     }
 }

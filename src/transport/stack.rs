@@ -7,7 +7,7 @@
 
 use std::net::SocketAddr;
 
-use netstack::fib::PortId;
+use netstack::fib::WireId;
 use netstack::{ConnId, ConnectionError, Listen, ListenerId, Stack, State};
 
 use super::{ConnectError, Event, Failure, ListenAt, ListenError, Status, Token, Transport};
@@ -28,7 +28,7 @@ impl Transport for StackTransport {
             address: at.address,
             ipv6: at.ipv6,
             port: at.port,
-            wire: at.interface.map(PortId),
+            wire: at.interface.map(WireId),
             backlog: at.backlog,
             user: token.0,
         };

@@ -15,13 +15,13 @@ use netstack::{Instant, Secret, Stack, StackConfig};
 use nic::{Frame, MemoryConfig, MemoryWire, Wire, WireStats};
 use xlb::config::model::{Config, ProxyIndex};
 use xlb::config::{Environment, Surroundings, load_from};
-use xlb::core::{Core, ListenerPlan};
 use xlb::handover;
 use xlb::limit::Limit;
-use xlb::port::{Port, Ports};
+use xlb::proxies::{ListenerPlan, Proxies};
 use xlb::shared::{Shared, Wake};
 use xlb::transport::ListenAt;
 use xlb::transport::stack::StackTransport;
+use xlb::wires::{NamedWire, Wires};
 use xlb::worker::{Command, Mailbox, Parts, Request, Turn, Worker, WorkerReport};
 
 use crate::host::fib;
@@ -90,9 +90,9 @@ impl Balancer {
                 Parts {
                     number,
                     core: number,
-                    ports: Ports::new(vec![Port::new("sim".into(), "memory".into(), queue)]),
+                    wires: Wires::new(vec![NamedWire::new("sim".into(), "memory".into(), queue)]),
                     transport: StackTransport { stack: Stack::new(stack_config(scenario, number)) },
-                    proxy: Core::new(&config, shared.clone(), false),
+                    proxies: Proxies::new(&config, shared.clone(), false),
                     handover,
                     mailbox: Mailbox {
                         commands: inbox,

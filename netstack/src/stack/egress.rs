@@ -12,7 +12,7 @@ use smoltcp::wire::{IpAddress, IpProtocol, TcpPacket};
 use super::Stack;
 use crate::connection::Outgoing;
 use crate::counters::Counters;
-use crate::fib::PortId;
+use crate::fib::WireId;
 use crate::flow::{ConnId, Flow, FourTuple};
 use crate::neighbor::PathId;
 use crate::packet::Envelope;
@@ -27,16 +27,16 @@ const SEGMENTS_PER_VISIT: usize = 32;
 /// Where frames are written: the transmit side of all wires of a worker.
 pub trait Transmit {
     /// Whether a frame can be sent on `wire` now.
-    fn has_room(&mut self, wire: PortId) -> bool;
+    fn has_room(&mut self, wire: WireId) -> bool;
 
     /// Sends a frame of `len` bytes that `fill` writes. Only after `has_room`.
-    fn send(&mut self, wire: PortId, len: usize, fill: impl FnOnce(&mut [u8]));
+    fn send(&mut self, wire: WireId, len: usize, fill: impl FnOnce(&mut [u8]));
 }
 
 /// A packet that no connection sends.
 enum Reply {
     Segment(FourTuple, Header),
-    Frame(PortId, Vec<u8>),
+    Frame(WireId, Vec<u8>),
 }
 
 /// Packets that no connection sends, until there is room.
@@ -50,7 +50,7 @@ impl Replies {
         self.push(Reply::Segment(tuple, header), counters);
     }
 
-    pub fn push_frame(&mut self, wire: PortId, bytes: Vec<u8>, counters: &mut Counters) {
+    pub fn push_frame(&mut self, wire: WireId, bytes: Vec<u8>, counters: &mut Counters) {
         self.push(Reply::Frame(wire, bytes), counters);
     }
 
@@ -145,7 +145,7 @@ impl Stack {
                     return Ok(0);
                 };
                 let link = self.fib.link(self.neighbors.link(path));
-                if !tx.has_room(link.port) {
+                if !tx.has_room(link.wire) {
                     return Err(Reply::Segment(tuple, header));
                 }
                 let Some(mac) = self.neighbors.resolve(path, now) else {
@@ -192,7 +192,7 @@ impl Stack {
         let mut count = 0;
         let mut room = true;
         while count < quota {
-            room = tx.has_room(link.port);
+            room = tx.has_room(link.wire);
             if !room {
                 break;
             }
@@ -298,7 +298,7 @@ fn send_segment(
     payload: impl FnOnce(&mut [u8]),
 ) {
     let tcp_len = header.len() + payload_len;
-    tx.send(envelope.link.port, envelope.len() + tcp_len, |frame| {
+    tx.send(envelope.link.wire, envelope.len() + tcp_len, |frame| {
         let mut packet = TcpPacket::new_unchecked(envelope.emit(frame, tcp_len));
         packet.set_src_port(tuple.local.port);
         packet.set_dst_port(tuple.remote.port);

@@ -16,7 +16,7 @@ use smoltcp::wire::{
 use super::Stack;
 use crate::connection::{State, Verdict};
 use crate::counters::DropReason;
-use crate::fib::{LinkId, Origin, Ownership, PortId};
+use crate::fib::{LinkId, Origin, Ownership, WireId};
 use crate::flow::{ConnId, Endpoint, Flow, FourTuple};
 use crate::packet::{Content, Envelope, Frame, IpPacket, emit_link_header, link_header_len};
 use crate::rss;
@@ -57,7 +57,7 @@ pub enum Disposition {
 pub(super) struct Tcp<'a> {
     pub tuple: FourTuple,
     pub link: LinkId,
-    pub wire: PortId,
+    pub wire: WireId,
     pub arrival: Arrival,
     pub segment: Segment<'a>,
 }
@@ -66,7 +66,7 @@ impl Stack {
     /// Takes a frame from wire `wire`.
     pub fn handle_frame(
         &mut self,
-        wire: PortId,
+        wire: WireId,
         bytes: &[u8],
         arrival: Arrival,
         now: Instant,
@@ -83,7 +83,7 @@ impl Stack {
 
     fn dispatch(
         &mut self,
-        wire: PortId,
+        wire: WireId,
         bytes: &[u8],
         arrival: Arrival,
         now: Instant,
@@ -109,7 +109,7 @@ impl Stack {
 
     fn handle_tcp(
         &mut self,
-        wire: PortId,
+        wire: WireId,
         link: LinkId,
         ip: &IpPacket<'_>,
         arrival: Arrival,
@@ -306,7 +306,7 @@ impl Stack {
         let mut bytes = vec![0; link_header_len(link) + arp.buffer_len()];
         let body = emit_link_header(&mut bytes, link, to, EthernetProtocol::Arp);
         arp.emit(&mut ArpPacket::new_unchecked(body));
-        self.replies.push_frame(link.port, bytes, &mut self.counters);
+        self.replies.push_frame(link.wire, bytes, &mut self.counters);
     }
 
     /// Asks the link for a neighbour, with an address of our own as the asker.
@@ -361,7 +361,7 @@ impl Stack {
         let mut packet = Icmpv6Packet::new_unchecked(envelope.emit(&mut bytes, len));
         ndisc.emit(&mut packet);
         packet.fill_checksum(&source, &destination);
-        self.replies.push_frame(link.port, bytes, &mut self.counters);
+        self.replies.push_frame(link.wire, bytes, &mut self.counters);
     }
 
     fn is_sole(&self, address: IpAddr, link: LinkId) -> bool {
@@ -481,7 +481,7 @@ impl Stack {
         let envelope = Envelope::new(link, to, ip.destination, ip.source, ip.protocol);
         let mut bytes = vec![0; envelope.len() + message.len()];
         envelope.emit(&mut bytes, message.len()).copy_from_slice(message);
-        self.replies.push_frame(link.port, bytes, &mut self.counters);
+        self.replies.push_frame(link.wire, bytes, &mut self.counters);
     }
 
     fn handle_ndisc(
@@ -546,7 +546,7 @@ impl Stack {
                 payload: &[],
             };
             let tcp =
-                Tcp { tuple: about.tuple, link: LinkId(0), wire: PortId(0), arrival, segment };
+                Tcp { tuple: about.tuple, link: LinkId(0), wire: WireId(0), arrival, segment };
             return self.who_may_know(&tcp).ok_or(DropReason::NoFlow);
         };
         let connection = &mut self.connections[id];

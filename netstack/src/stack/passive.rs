@@ -7,7 +7,7 @@ use slotmap::Key;
 use super::ingress::Tcp;
 use super::{Event, ListenError, Stack, index_of};
 use crate::connection::{Connection, Handshake};
-use crate::fib::PortId;
+use crate::fib::WireId;
 use crate::flow::{ConnId, Endpoint, Flow, HalfOpenId};
 use crate::handshake::{HalfOpen, Listen, Listener, ListenerId, SYN_ACK_RETRIES};
 use crate::segment::{Flags, Header, Segment};
@@ -56,7 +56,7 @@ impl Stack {
         self.listeners.get(id).map_or(0, |listener| listener.accept_queue.len())
     }
 
-    pub(super) fn listener_for(&self, local: Endpoint, wire: PortId) -> Option<ListenerId> {
+    pub(super) fn listener_for(&self, local: Endpoint, wire: WireId) -> Option<ListenerId> {
         Listen::keys_for(local).into_iter().find_map(|key| {
             let id = *self.listener_keys.get(&key)?;
             let only = self.listeners[id].listen.wire;

@@ -8,7 +8,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use netstack::fib::{Link, LinkId, PortId};
+use netstack::fib::{Link, LinkId, WireId};
 use netstack::{Arrival, ConnId, Instant, Listen, ListenerId, Secret, Stack, StackConfig};
 use smoltcp::wire::TcpOption;
 
@@ -44,7 +44,7 @@ impl Lab {
 
     /// Gives the stack a frame, and takes what it says to it.
     pub fn exchange(&mut self, frame: &[u8]) -> Vec<Vec<u8>> {
-        self.stack.handle_frame(PortId(0), frame, Arrival::Wire, self.now);
+        self.stack.handle_frame(WireId(0), frame, Arrival::Wire, self.now);
         self.speak()
     }
 

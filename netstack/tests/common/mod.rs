@@ -11,7 +11,7 @@ pub mod lab;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use netstack::Transmit;
-use netstack::fib::{Address, Fib, Link, LinkId, Origin, Ownership, PortId, Route};
+use netstack::fib::{Address, Fib, Link, LinkId, Origin, Ownership, Route, WireId};
 use smoltcp::wire::{
     IpAddress, IpProtocol, Ipv4Packet, Ipv6Packet, TcpOption, TcpPacket, TcpSeqNumber,
 };
@@ -45,11 +45,11 @@ impl Random {
 pub struct Outbox<'a>(pub &'a mut Vec<Vec<u8>>);
 
 impl Transmit for Outbox<'_> {
-    fn has_room(&mut self, _: PortId) -> bool {
+    fn has_room(&mut self, _: WireId) -> bool {
         self.0.len() < 64
     }
 
-    fn send(&mut self, _: PortId, len: usize, fill: impl FnOnce(&mut [u8])) {
+    fn send(&mut self, _: WireId, len: usize, fill: impl FnOnce(&mut [u8])) {
         let mut bytes = vec![0; len];
         fill(&mut bytes);
         self.0.push(bytes);
@@ -73,7 +73,7 @@ pub const SHARED: [IpAddr; 2] = [
 ];
 
 pub fn link() -> Link {
-    Link { port: PortId(0), vlan: None, mac: OWN_MAC, mtu: 1500, partial_checksums: false }
+    Link { wire: WireId(0), vlan: None, mac: OWN_MAC, mtu: 1500, partial_checksums: false }
 }
 
 /// One link, two own addresses of each family, and the networks they are in.

@@ -7,7 +7,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use netstack::fib::{Address, Fib, Link, LinkId, Origin, Ownership, PortId, Route};
+use netstack::fib::{Address, Fib, Link, LinkId, Origin, Ownership, Route, WireId};
 use netstack::{
     Arrival, ConnId, Instant, Listen, ListenerId, Secret, Stack, StackConfig, State, Transmit,
 };
@@ -25,7 +25,7 @@ pub struct Ours {
 
 /// The forwarding table of whoever has these addresses on one link of its own.
 pub fn fib(mac: [u8; 6], mtu: u16, addresses: &[std::net::IpAddr]) -> Arc<Fib> {
-    let link = Link { port: PortId(0), vlan: None, mac, mtu, partial_checksums: false };
+    let link = Link { wire: WireId(0), vlan: None, mac, mtu, partial_checksums: false };
     let address = |ip: &std::net::IpAddr| Address {
         link: LinkId(0),
         net: format!("{ip}/{}", if ip.is_ipv6() { 64 } else { 24 }).parse().unwrap(),
@@ -46,11 +46,11 @@ pub fn fib(mac: [u8; 6], mtu: u16, addresses: &[std::net::IpAddr]) -> Arc<Fib> {
 struct Outbox<'a>(&'a mut Vec<Vec<u8>>);
 
 impl Transmit for Outbox<'_> {
-    fn has_room(&mut self, _: PortId) -> bool {
+    fn has_room(&mut self, _: WireId) -> bool {
         true
     }
 
-    fn send(&mut self, _: PortId, len: usize, fill: impl FnOnce(&mut [u8])) {
+    fn send(&mut self, _: WireId, len: usize, fill: impl FnOnce(&mut [u8])) {
         let mut bytes = vec![0; len];
         fill(&mut bytes);
         self.0.push(bytes);
@@ -74,7 +74,7 @@ impl Ours {
 
 impl Host for Ours {
     fn receive(&mut self, frame: &[u8], now: Instant) {
-        self.stack.handle_frame(PortId(0), frame, Arrival::Wire, now);
+        self.stack.handle_frame(WireId(0), frame, Arrival::Wire, now);
     }
 
     fn poll(&mut self, now: Instant, out: &mut Vec<Vec<u8>>) {

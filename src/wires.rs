@@ -5,14 +5,14 @@
 //! Owns:  one wire per interface, of one worker
 //! Never: keeps a frame from one turn to the next, but the one it writes next
 
-use netstack::fib::PortId;
+use netstack::fib::WireId;
 use netstack::{Arrival, Disposition, Instant, Stack, Transmit};
 use nic::{Frame, Wire, WireStats};
 
 use crate::handover::{HandOver, Handed};
 
 /// A wire of a worker.
-pub struct Port<W> {
+pub struct NamedWire<W> {
     /// Name of the interface and number of the queue, as `eth0/1`.
     pub name: String,
     /// How the driver hands frames over.
@@ -22,43 +22,45 @@ pub struct Port<W> {
     held: Option<Frame>,
 }
 
-impl<W: Wire> Port<W> {
+impl<W: Wire> NamedWire<W> {
     /// A wire and what it is called.
     pub fn new(name: String, mode: String, wire: W) -> Self {
-        Port { name, mode, wire, held: None }
+        NamedWire { name, mode, wire, held: None }
     }
 }
 
-/// The wires of a worker; a [`PortId`] is an index into them.
-pub struct Ports<W> {
-    ports: Vec<Port<W>>,
+/// The wires of a worker; a [`WireId`] is an index into them.
+pub struct Wires<W> {
+    wires: Vec<NamedWire<W>>,
 }
 
-impl<W: Wire> Ports<W> {
+impl<W: Wire> Wires<W> {
     /// These wires.
-    pub fn new(ports: Vec<Port<W>>) -> Self {
-        Ports { ports }
+    pub fn new(wires: Vec<NamedWire<W>>) -> Self {
+        Wires { wires }
     }
 
     /// The wires themselves, to be polled for readiness.
-    pub fn wires(&self) -> impl Iterator<Item = &W> {
-        self.ports.iter().map(|port| &port.wire)
+    pub fn iter(&self) -> impl Iterator<Item = &W> {
+        self.wires.iter().map(|named| &named.wire)
     }
 
     /// The wires themselves, for a simulation that moves their time.
-    pub fn wires_mut(&mut self) -> impl Iterator<Item = &mut W> {
-        self.ports.iter_mut().map(|port| &mut port.wire)
+    pub fn iter_mut(&mut self) -> impl Iterator<Item = &mut W> {
+        self.wires.iter_mut().map(|named| &mut named.wire)
     }
 
     /// Name, mode and counters of each wire.
     pub fn stats(&self) -> impl Iterator<Item = (&str, &str, WireStats)> {
-        self.ports.iter().map(|port| (port.name.as_str(), port.mode.as_str(), port.wire.stats()))
+        self.wires
+            .iter()
+            .map(|named| (named.name.as_str(), named.mode.as_str(), named.wire.stats()))
     }
 
     /// Takes back what was sent, and gives the driver frames to receive into.
     pub fn reclaim(&mut self) {
-        for port in &mut self.ports {
-            port.wire.reclaim();
+        for named in &mut self.wires {
+            named.wire.reclaim();
         }
     }
 
@@ -71,14 +73,14 @@ impl<W: Wire> Ports<W> {
         now: Instant,
     ) -> usize {
         let mut count = 0;
-        for (index, port) in self.ports.iter_mut().enumerate() {
-            let wire = PortId(index as u8);
+        for (index, named) in self.wires.iter_mut().enumerate() {
+            let wire = WireId(index as u8);
             for _ in 0..budget {
-                let Some(frame) = port.wire.next() else { break };
-                let bytes = port.wire.bytes(&frame);
+                let Some(frame) = named.wire.next() else { break };
+                let bytes = named.wire.bytes(&frame);
                 let disposition = stack.handle_frame(wire, bytes, Arrival::Wire, now);
                 route(disposition, wire, 0, bytes, handover, stack);
-                port.wire.release(frame);
+                named.wire.release(frame);
                 count += 1;
             }
         }
@@ -110,23 +112,23 @@ impl<W: Wire> Ports<W> {
 
     /// Publishes what was submitted: one kick per wire at most.
     pub fn flush(&mut self) {
-        for port in &mut self.ports {
-            port.wire.flush();
+        for named in &mut self.wires {
+            named.wire.flush();
         }
     }
 
     /// Frames that the kernel still has to send.
     pub fn in_flight(&self) -> usize {
-        self.ports.iter().map(|port| port.wire.in_flight()).sum()
+        self.wires.iter().map(|named| named.wire.in_flight()).sum()
     }
 
     /// Asserts that no frame got lost, and gives back what is held.
     pub fn close(&mut self) {
-        for port in &mut self.ports {
-            if let Some(frame) = port.held.take() {
-                port.wire.release(frame);
+        for named in &mut self.wires {
+            if let Some(frame) = named.held.take() {
+                named.wire.release(frame);
             }
-            port.wire.assert_conserved(0);
+            named.wire.assert_conserved(0);
         }
     }
 }
@@ -134,7 +136,7 @@ impl<W: Wire> Ports<W> {
 /// Sends a frame where the stack says that it belongs.
 fn route(
     disposition: Disposition,
-    wire: PortId,
+    wire: WireId,
     asked: u8,
     bytes: &[u8],
     handover: &mut HandOver,
@@ -155,22 +157,22 @@ fn route(
     }
 }
 
-impl<W: Wire> Transmit for Ports<W> {
-    fn has_room(&mut self, wire: PortId) -> bool {
-        let port = &mut self.ports[usize::from(wire.0)];
-        if port.held.is_none() {
-            port.held = port.wire.reserve();
+impl<W: Wire> Transmit for Wires<W> {
+    fn has_room(&mut self, wire: WireId) -> bool {
+        let named = &mut self.wires[usize::from(wire.0)];
+        if named.held.is_none() {
+            named.held = named.wire.reserve();
         }
-        port.held.is_some()
+        named.held.is_some()
     }
 
-    fn send(&mut self, wire: PortId, len: usize, fill: impl FnOnce(&mut [u8])) {
-        let port = &mut self.ports[usize::from(wire.0)];
-        let mut frame = port.held.take().expect("room was asked for");
-        fill(&mut port.wire.bytes_mut(&mut frame)[..len]);
+    fn send(&mut self, wire: WireId, len: usize, fill: impl FnOnce(&mut [u8])) {
+        let named = &mut self.wires[usize::from(wire.0)];
+        let mut frame = named.held.take().expect("room was asked for");
+        fill(&mut named.wire.bytes_mut(&mut frame)[..len]);
         // A full transmit ring counts and drops, as a wire does; TCP sends again.
-        if let Err(frame) = port.wire.submit(frame, len) {
-            port.wire.release(frame);
+        if let Err(frame) = named.wire.submit(frame, len) {
+            named.wire.release(frame);
         }
     }
 }

@@ -1,6 +1,6 @@
-//! The proxy core of one worker: listeners, streams, backends, and the order in which tasks run.
+//! All proxies of one worker: listeners, streams, backends, and the order in which tasks run.
 //!
-//! In:    events of the transport, the time, actions of the control thread
+//! In:    events of the transport, the time, listeners to open and to close
 //! Out:   commands to the transport
 //! Owns:  the streams of this worker
 //! Never: names a packet, a NIC or a socket; blocks
@@ -79,8 +79,8 @@ pub struct ProxyReport {
     pub servers: Vec<ServerCounters>,
 }
 
-/// The proxy core of one worker.
-pub struct Core<T: Transport> {
+/// All proxies of one worker.
+pub struct Proxies<T: Transport> {
     shared: Arc<Shared>,
     /// By [`ProxyIndex`]: what the proxies are, and what they do as backends and as frontends.
     proxies: Vec<Arc<Proxy>>,
@@ -97,10 +97,10 @@ pub struct Core<T: Transport> {
     debug: bool,
 }
 
-impl<T: Transport> Core<T> {
-    /// The core of a worker, without listeners yet.
+impl<T: Transport> Proxies<T> {
+    /// The proxies of a worker, without listeners yet.
     pub fn new(config: &Config, shared: Arc<Shared>, debug: bool) -> Self {
-        Core {
+        Proxies {
             proxies: config.proxies.iter().map(|proxy| Arc::new(proxy.clone())).collect(),
             backends: config
                 .proxies
