@@ -492,18 +492,23 @@ impl Stack {
 
     /// Draws the consequences: timers, events, the ready list, the end.
     fn settle(&mut self, id: ConnId, now: Instant) {
-        let connection = &mut self.connections[id];
-        if connection.is_finished() {
+        if !self.has_ended(id, now) {
+            self.tell(id);
+            self.arm(id);
+            self.make_ready(id);
+        }
+    }
+
+    /// Forgets a connection that needs none any more, for good or for a TIME-WAIT record.
+    fn has_ended(&mut self, id: ConnId, now: Instant) -> bool {
+        let connection = &self.connections[id];
+        let (finished, time_wait) = (connection.is_finished(), connection.is_time_wait_only());
+        if finished {
             self.forget(id);
-            return;
-        }
-        if connection.is_time_wait_only() {
+        } else if time_wait {
             self.enter_time_wait(id, now);
-            return;
         }
-        self.tell(id);
-        self.arm(id);
-        self.make_ready(id);
+        finished || time_wait
     }
 
     /// Queues the event of a connection, if it has one.

@@ -3,37 +3,19 @@
 //! Every byte that one side sends arrives once and in order, whatever the wire does short of silence;
 //! invariants of both stacks are asserted as the time goes on.
 
+mod common;
+
 use std::collections::BinaryHeap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use netstack::fib::{Address, Fib, Link, LinkId, Origin, Ownership, Route, WireId};
+use common::{OWN, OWN_MAC, Outbox, PEER, PEER_MAC, Random, address, link, network};
+use netstack::fib::{Fib, Link, Ownership, WireId};
 use netstack::{
     Arrival, ConnId, ConnectionError, Event, Instant, Listen, ListenerId, Secret, Stack,
-    StackConfig, State, Transmit,
+    StackConfig, State,
 };
-
-/// SplitMix64: enough for faults, and the same on every machine.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    fn below(&mut self, limit: u64) -> u64 {
-        self.next() % limit
-    }
-
-    fn chance(&mut self, probability: f64) -> bool {
-        (self.next() >> 11) as f64 / ((1_u64 << 53) as f64) < probability
-    }
-}
 
 #[derive(Clone, Copy)]
 struct Faults {
@@ -79,56 +61,14 @@ struct Pair {
     cut: [bool; 2],
 }
 
-struct Outbox<'a>(&'a mut Vec<Vec<u8>>);
-
-impl Transmit for Outbox<'_> {
-    fn has_room(&mut self, _: WireId) -> bool {
-        self.0.len() < 64
-    }
-
-    fn send(&mut self, _: WireId, len: usize, fill: impl FnOnce(&mut [u8])) {
-        let mut bytes = vec![0; len];
-        fill(&mut bytes);
-        self.0.push(bytes);
-    }
-}
-
 fn ip(ipv6: bool, side: usize) -> IpAddr {
-    let text = match (ipv6, side) {
-        (false, 0) => "10.0.0.1",
-        (false, _) => "10.0.0.2",
-        (true, 0) => "fd00::1",
-        (true, _) => "fd00::2",
-    };
-    text.parse().unwrap()
+    [OWN, PEER][side][usize::from(ipv6)]
 }
 
 fn fib(side: usize) -> Fib {
-    let link = Link {
-        wire: WireId(0),
-        vlan: None,
-        mac: [2, 0, 0, 0, 0, side as u8 + 1],
-        mtu: 1500,
-        partial_checksums: false,
-    };
-    let address = |ipv6| Address {
-        link: LinkId(0),
-        net: format!("{}/{}", ip(ipv6, side), if ipv6 { 64 } else { 24 }).parse().unwrap(),
-        ownership: Ownership::Sole,
-    };
-    let route = |prefix: &str| Route {
-        prefix: prefix.parse().unwrap(),
-        link: LinkId(0),
-        gateway: None,
-        source: None,
-        metric: 0,
-        origin: Origin::Stated,
-    };
-    Fib::new(
-        vec![link],
-        vec![address(false), address(true)],
-        vec![route("10.0.0.0/24"), route("fd00::/64")],
-    )
+    let link = Link { mac: [OWN_MAC, PEER_MAC][side], ..link() };
+    let own = [false, true].map(|ipv6| address(ip(ipv6, side), Ownership::Sole));
+    network(link, own.to_vec())
 }
 
 impl Pair {

@@ -212,13 +212,7 @@ impl Stack {
 
     /// As `settle`, but the connection is ready again only when it was interrupted.
     fn after_visit(&mut self, id: ConnId, interrupted: bool, now: Instant) {
-        let connection = &mut self.connections[id];
-        if connection.is_finished() {
-            self.forget(id);
-            return;
-        }
-        if connection.is_time_wait_only() {
-            self.enter_time_wait(id, now);
+        if self.has_ended(id, now) {
             return;
         }
         self.arm(id);

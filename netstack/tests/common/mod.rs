@@ -10,6 +10,7 @@ pub mod lab;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use ipnet::IpNet;
 use netstack::Transmit;
 use netstack::fib::{Address, Fib, Link, LinkId, Origin, Ownership, Route, WireId};
 use smoltcp::wire::{
@@ -76,13 +77,14 @@ pub fn link() -> Link {
     Link { wire: WireId(0), vlan: None, mac: OWN_MAC, mtu: 1500, partial_checksums: false }
 }
 
-/// One link, two own addresses of each family, and the networks they are in.
-pub fn fib(link: Link) -> Fib {
-    let address = |ip: IpAddr, ownership| Address {
-        link: LinkId(0),
-        net: format!("{ip}/{}", if ip.is_ipv6() { 64 } else { 24 }).parse().unwrap(),
-        ownership,
-    };
+/// An own address with the prefix of the network that all are in.
+pub fn address(ip: IpAddr, ownership: Ownership) -> Address {
+    let prefix = if ip.is_ipv6() { 64 } else { 24 };
+    Address { link: LinkId(0), net: IpNet::new(ip, prefix).unwrap(), ownership }
+}
+
+/// One link with these addresses, and the networks they are in.
+pub fn network(link: Link, own: Vec<Address>) -> Fib {
     let route = |prefix: &str| Route {
         prefix: prefix.parse().unwrap(),
         link: LinkId(0),
@@ -91,16 +93,14 @@ pub fn fib(link: Link) -> Fib {
         metric: 0,
         origin: Origin::Stated,
     };
-    Fib::new(
-        vec![link],
-        vec![
-            address(OWN[0], Ownership::Sole),
-            address(OWN[1], Ownership::Sole),
-            address(SHARED[0], Ownership::Shared),
-            address(SHARED[1], Ownership::Shared),
-        ],
-        vec![route("10.0.0.0/24"), route("fd00::/64")],
-    )
+    Fib::new(vec![link], own, vec![route("10.0.0.0/24"), route("fd00::/64")])
+}
+
+/// One link, two own addresses of each family, and the networks they are in.
+pub fn fib(link: Link) -> Fib {
+    let sole = OWN.map(|ip| address(ip, Ownership::Sole));
+    let shared = SHARED.map(|ip| address(ip, Ownership::Shared));
+    network(link, [sole, shared].concat())
 }
 
 /// Ethernet in front of a payload.
