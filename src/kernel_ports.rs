@@ -1,4 +1,4 @@
-//! Wires that the kernel's own programs use, so that xlb does not take them away.
+//! Ports that the kernel's own programs use, so that xlb does not take them away.
 //!
 //! In:    /proc/net/tcp, /proc/net/tcp6, sysctls
 //! Out:   addresses and ports in LISTEN; whether a range is kept free of the kernel's own choice

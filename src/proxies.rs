@@ -199,6 +199,11 @@ impl<T: Transport> Proxies<T> {
         self.scheduler.poll_at()
     }
 
+    /// Whether a place was announced that was not looked for yet.
+    pub fn has_news(&self) -> bool {
+        self.shared.room_epoch() != self.room_epoch
+    }
+
     /// Whether something can be done now.
     pub fn has_work(&self) -> bool {
         self.scheduler.has_runnable() || !self.accepting.is_empty()

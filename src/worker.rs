@@ -366,8 +366,11 @@ impl<W: Wire> Worker<W> {
                     let since = *idle_since.get_or_insert(before);
                     if now.since(since) >= SPIN && !matches!(self.ending, Ending::Hard(_)) {
                         let timeout = next.map_or(SLEEP_MAX, |at| at.since(now)).min(SLEEP_MAX);
-                        let has_work =
-                            || self.handover.has_work() || !self.mailbox.commands.is_empty();
+                        let has_work = || {
+                            self.handover.has_work()
+                                || !self.mailbox.commands.is_empty()
+                                || self.proxies.has_news()
+                        };
                         bed.sleep(self.wires.iter(), timeout, has_work);
                         now = clock.now();
                         self.idle.turn(false, now);

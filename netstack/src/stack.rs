@@ -402,13 +402,6 @@ impl Stack {
         self.connections.get(id).map(|connection| connection.tuple)
     }
 
-    /// Names a connection for its events.
-    pub fn set_user(&mut self, id: ConnId, user: u64) {
-        if let Some(connection) = self.connections.get_mut(id) {
-            connection.user = user;
-        }
-    }
-
     /// The next event.
     pub fn poll_event(&mut self) -> Option<Event> {
         self.wake_buffer_waiters();

@@ -51,7 +51,13 @@ impl TimeWait {
         self.residue.snd_nxt + 65_536 + 2
     }
 
-    /// What to answer, if anything. RSTs are ignored (RFC 1337).
+    /// Whether a RST ends it: the peer, which has begun anew, answers our acknowledgment with one. RFC 1337
+    /// would have it ignored, at the price of the rest of the minute; only the exact one counts.
+    pub fn ends_by(&self, segment: &Segment<'_>) -> bool {
+        segment.flags.rst && segment.seq == self.residue.rcv_nxt
+    }
+
+    /// What to answer, if anything.
     pub fn answer(&self, segment: &Segment<'_>, now: Instant) -> Option<Header> {
         // An acknowledgment, right or wrong, needs no answer: two records of different connections under
         // one four-tuple would correct each other for ever.

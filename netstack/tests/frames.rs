@@ -210,15 +210,19 @@ fn a_record_answers_repetitions_and_ignores_the_rest() {
     let again = lab.one(&Tcp::new("F", 1001, known));
     assert_eq!((again.flags.as_str(), again.seq, again.ack), (".", offset(iss, 2), 1002));
     lab.silence(&Tcp::new("", 1002, known));
-    for seq in [1001, 1002, 1003] {
+    for seq in [1001, 1003] {
         lab.silence(&Tcp::new("R", seq, None));
     }
-    assert_eq!(lab.stack.stats().time_wait, 1, "RFC 1337: no RST ends it");
+    assert_eq!(lab.stack.stats().time_wait, 1, "only the exact RST ends it");
     let old = lab.one(&Tcp::new("S", 900, None));
     assert_eq!((old.flags.as_str(), old.ack), (".", 1002));
     lab.pass(Duration::from_secs(60));
     assert_eq!(lab.stack.stats().time_wait, 0);
     assert_eq!(lab.one(&Tcp::new("F", 1001, known)).flags, "R");
+
+    lab.time_wait(listener, false);
+    lab.silence(&Tcp::new("R", 1002, None));
+    assert_eq!(lab.stack.stats().time_wait, 0, "the exact one does: its peer has begun anew");
 }
 
 #[test]

@@ -136,7 +136,7 @@ fn listen_at(bind: &Bind, ipv6: bool, interfaces: &[Interface]) -> Result<Listen
     })
 }
 
-/// Wires that the kernel's programs listen on are theirs: taking one would cut them off.
+/// Ports that the kernel's programs listen on are theirs: taking one would cut them off.
 pub(super) fn check_ports(
     listeners: &[ListenerPlan],
     source_ports: &RangeInclusive<u16>,

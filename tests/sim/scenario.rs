@@ -203,12 +203,9 @@ impl Scenario {
         let connections: Vec<ConnectionPlan> =
             (0..count).map(|_| connection(random, clients.len(), size, all_fair)).collect();
         let steering = steering(random);
-        // Who vanishes or stalls keeps its port. And one that comes again soon meets what is left of its
-        // last connection, on another worker if the steering wavers: then nothing can be promised.
+        // Who vanishes or stalls keeps its port.
         let keeps_port = |plan: &ConnectionPlan| !plan.client_manners.is_fair();
-        let wavers = workers > 1 && !matches!(steering, Steering::Toeplitz | Steering::Hash);
-        let few_ports =
-            random.percent(50) && !connections.iter().any(keeps_port) && !(is_gentle && wavers);
+        let few_ports = random.percent(50) && !connections.iter().any(keeps_port);
         let stop = random.pick(&[Stop::Soft, Stop::Hard]);
         let stop_us = random.within(0, 4_000_000);
         let stop = (!is_gentle && random.percent(15)).then_some((stop, stop_us));

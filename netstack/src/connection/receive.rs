@@ -66,7 +66,16 @@ impl Connection {
         let acceptable =
             flags.ack && segment.ack.after(self.iss) && segment.ack.at_or_before(self.snd_nxt);
         if flags.ack && !acceptable {
-            return if flags.rst { Verdict::BadAck } else { Verdict::Stale(segment.ack) };
+            if flags.rst {
+                return Verdict::BadAck;
+            }
+            // The peer remembers a connection under this four-tuple, as after a restart of ours. The RST
+            // ends that, and the SYN behind it need not wait for a timeout: once, or anybody could make us
+            // send SYNs.
+            if self.recovery.retransmits == 0 {
+                self.recovery.mark_all_lost();
+            }
+            return Verdict::Stale(segment.ack);
         }
         if flags.rst {
             if !acceptable {

@@ -17,7 +17,7 @@ use super::Stack;
 use crate::connection::{State, Verdict};
 use crate::counters::DropReason;
 use crate::fib::{LinkId, Origin, Ownership, WireId};
-use crate::flow::{ConnId, Endpoint, Flow, FourTuple};
+use crate::flow::{ConnId, Endpoint, Flow, FourTuple, TimeWaitId};
 use crate::packet::{Content, Envelope, Frame, IpPacket, emit_link_header, link_header_len};
 use crate::rss;
 use crate::segment::{Flags, Header, Segment, TCP_HEADER_LEN};
@@ -155,10 +155,7 @@ impl Stack {
                 }
                 self.handle_unknown(tcp, now)
             }
-            Some(Flow::TimeWait(id)) => {
-                self.handle_time_wait(id, tcp, now);
-                Ok(Disposition::Done)
-            }
+            Some(Flow::TimeWait(id)) => Ok(self.handle_time_wait(id, tcp, now)),
             None => self.handle_unknown(tcp, now),
         }
     }
@@ -185,10 +182,25 @@ impl Stack {
         self.settle(id, now);
     }
 
-    fn handle_time_wait(&mut self, id: crate::flow::TimeWaitId, tcp: &Tcp<'_>, now: Instant) {
-        let Some(record) = self.time_waits.get(id) else { return };
+    fn handle_time_wait(&mut self, id: TimeWaitId, tcp: &Tcp<'_>, now: Instant) -> Disposition {
+        let Some(record) = self.time_waits.get(id) else { return Disposition::Done };
         let segment = &tcp.segment;
-        let begins = segment.flags.syn && !segment.flags.ack && !segment.flags.rst;
+        let flags = segment.flags;
+        let begins = flags.syn && !flags.ack && !flags.rst;
+        if record.ends_by(segment) {
+            self.time_waits.remove(id);
+            self.flows.remove(&tcp.tuple);
+            return Disposition::Done;
+        }
+        // The peer may have begun anew with another worker. Only a SYN or a FIN is surely for the record: an
+        // acknowledgment of old numbers would reach into the new connection.
+        if !flags.syn
+            && !flags.fin
+            && let Some(elsewhere) = self.who_may_know(tcp)
+        {
+            return elsewhere;
+        }
+        let Some(record) = self.time_waits.get(id) else { return Disposition::Done };
         if begins
             && record.allows(segment)
             && let Some(listener) = self.listener_for(tcp.tuple.local, tcp.wire)
@@ -200,6 +212,7 @@ impl Stack {
         } else if let Some(header) = record.answer(segment, now) {
             self.replies.push_segment(tcp.tuple, header, &mut self.counters);
         }
+        Disposition::Done
     }
 
     /// A flow that this worker does not know: a new one, another worker's, or nobody's.

@@ -46,9 +46,11 @@ impl Stack {
     /// The next connection of a listener, named `user` for its events.
     pub fn accept(&mut self, id: ListenerId, user: u64) -> Option<ConnId> {
         let listener = self.listeners.get_mut(id)?;
-        let connection = listener.accept_queue.pop_front()?;
-        self.set_user(connection, user);
-        Some(connection)
+        let id = listener.accept_queue.pop_front()?;
+        if let Some(connection) = self.connections.get_mut(id) {
+            connection.user = user;
+        }
+        Some(id)
     }
 
     /// Connections that wait to be accepted.

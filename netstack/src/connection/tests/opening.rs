@@ -46,6 +46,7 @@ fn syn_sent_refuses_acknowledgments_of_what_was_not_sent() {
     connecting(
         "> S 0:0(0)
         < S. 0:0(0) ack 0 !Stale(
+        > S 0:0(0)                  # at once behind the RST, once
         < S. 0:0(0) ack 2 !Stale(
         < . 0:0(0) ack 2 !Stale(
         < . 7:107(100) ack -1 !Stale(
