@@ -213,15 +213,18 @@ impl<W: Wire> Worker<W> {
     }
 
     fn egress(&mut self, now: Instant) -> usize {
-        // What ARP and neighbour discovery ask must go out in this turn too.
-        while let Some(resolve) = self.transport.stack.poll_resolve() {
-            self.request(Request::Resolve(self.number, resolve));
-        }
+        // Before: what ARP and neighbour discovery are to ask goes out in this turn. After: sending finds
+        // out whose neighbour is not known.
+        self.ask_for_neighbors();
         let sent = self.transport.stack.poll_transmit(TX_BURST, &mut self.wires, now);
+        self.ask_for_neighbors();
+        sent
+    }
+
+    fn ask_for_neighbors(&mut self) {
         while let Some(resolve) = self.transport.stack.poll_resolve() {
             self.request(Request::Resolve(self.number, resolve));
         }
-        sent
     }
 
     fn request(&self, request: Request) {

@@ -40,6 +40,13 @@ impl Flags {
     pub const RST_ACK: Flags = Flags { fin: false, syn: false, rst: true, psh: false, ack: true };
 }
 
+impl Flags {
+    /// Whether they begin a connection. With a FIN they are nobody's: no stack sends that, scanners do.
+    pub(crate) fn begin(self) -> bool {
+        self.syn && !self.ack && !self.rst && !self.fin
+    }
+}
+
 /// SACK blocks that a header has room for beside timestamps.
 pub(crate) const SACK_BLOCKS_MAX: usize = 3;
 

@@ -38,8 +38,8 @@ use crate::time::Instant;
 use crate::time_wait::TimeWaits;
 use crate::wheel::Wheel;
 
-/// Source ports that are tried at a time before the search gives others a turn: it never does, but the
-/// hash of the NIC is tried only within a piece.
+/// Source ports among which one is sought whose replies come home by the NIC's hash; the first free one of
+/// them serves when none does, rather than a walk over all.
 const PORTS_AT_A_TIME: usize = 256;
 
 /// What a stack is made with.

@@ -130,11 +130,6 @@ impl MemoryWire {
         lock(&self.inward).on_the_way.first_key_value().map(|((due_us, _), _)| *due_us)
     }
 
-    /// Replaces the faults on the way out of this end, for the frames that are sent from now on.
-    pub fn set_faults(&mut self, faults: Faults) {
-        lock(&self.out).faults = faults;
-    }
-
     /// Frames that were lost on the way out of this end.
     pub fn lost(&self) -> u64 {
         lock(&self.out).lost

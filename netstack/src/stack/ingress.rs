@@ -183,34 +183,27 @@ impl Stack {
     }
 
     fn handle_time_wait(&mut self, id: TimeWaitId, tcp: &Tcp<'_>, now: Instant) -> Disposition {
-        let Some(record) = self.time_waits.get(id) else { return Disposition::Done };
         let segment = &tcp.segment;
-        let flags = segment.flags;
-        let begins = flags.syn && !flags.ack && !flags.rst;
-        if record.ends_by(segment) {
-            self.time_waits.remove(id);
-            self.flows.remove(&tcp.tuple);
-            return Disposition::Done;
-        }
-        // The peer may have begun anew with another worker. Only a SYN or a FIN is surely for the record: an
-        // acknowledgment of old numbers would reach into the new connection.
-        if !flags.syn
-            && !flags.fin
+        // The peer may have begun anew with another worker. Only a SYN, a FIN or the RST that ends it is
+        // surely for the record: an acknowledgment of old numbers would reach into the new connection.
+        let ends = self.time_waits.get(id).is_some_and(|record| record.ends_by(segment));
+        if !(segment.flags.syn || segment.flags.fin || ends)
             && let Some(elsewhere) = self.who_may_know(tcp)
         {
             return elsewhere;
         }
         let Some(record) = self.time_waits.get(id) else { return Disposition::Done };
-        if begins
-            && record.allows(segment)
-            && let Some(listener) = self.listener_for(tcp.tuple.local, tcp.wire)
-        {
-            let least_iss = record.next_iss();
+        let begins = segment.flags.begin() && record.allows(segment);
+        let listener = begins.then(|| self.listener_for(tcp.tuple.local, tcp.wire)).flatten();
+        let least_iss = record.next_iss();
+        if ends || listener.is_some() {
             self.time_waits.remove(id);
             self.flows.remove(&tcp.tuple);
-            self.handle_syn(listener, tcp, segment, Some(least_iss), now);
         } else if let Some(header) = record.answer(segment, now) {
             self.replies.push_segment(tcp.tuple, header, &mut self.counters);
+        }
+        if let Some(listener) = listener {
+            self.handle_syn(listener, tcp, segment, Some(least_iss), now);
         }
         Disposition::Done
     }
@@ -221,11 +214,7 @@ impl Stack {
         if self.fib.address(tcp.tuple.local.ip).is_none() {
             return Err(DropReason::NotForUs);
         }
-        // With a FIN it is nobody's SYN: no stack sends it, scanners do.
-        if flags.syn
-            && !flags.ack
-            && !flags.rst
-            && !flags.fin
+        if flags.begin()
             && let Some(listener) = self.listener_for(tcp.tuple.local, tcp.wire)
         {
             self.handle_syn(listener, tcp, &tcp.segment, None, now);
