@@ -6,24 +6,35 @@
 //! Never: reads a clock; knows a link, a route or a table
 //! Read:  RFC 9293
 //!
-//! By concern: [`receive`] (segments in), [`transmit`] (segments out), [`recovery`] (what is in flight, and
-//! what of it is lost), [`congestion`], [`rtt`], [`reassembly`].
+//! By concern: [`receive`] (segments in), [`transmit`] (segments out), [`scoreboard`] (what is in flight),
+//! [`recovery`] (what of it is lost), [`undo`] (and was not), [`congestion`], [`rtt`], [`path`] (segment
+//! sizes), [`liveness`] (silent peers), [`reassembly`], [`description`] (what an operator sees).
 
 mod congestion;
+mod description;
+mod liveness;
+mod path;
 mod reassembly;
 mod receive;
 mod recovery;
 mod rtt;
+mod scoreboard;
 #[cfg(test)]
 mod tests;
 mod transmit;
+mod undo;
 
 use std::time::Duration;
 
-use congestion::Cubic;
+pub use congestion::Algorithm;
+use congestion::{CongestionControl, Controller};
+pub use description::Description;
+pub use liveness::Keepalive;
+use liveness::KeepaliveSeconds;
+use path::MSS_MIN;
 use reassembly::Reassembly;
 pub(crate) use receive::Verdict;
-use recovery::Recovery;
+use recovery::{Experience, Flight, Flights, TailProbe};
 use rtt::RttEstimator;
 pub(crate) use transmit::Outgoing;
 
@@ -92,13 +103,26 @@ pub struct TcpConfig {
     pub send_buffer_max: u32,
     /// How long an acknowledgment may wait for company (RFC 1122, section 4.2.3.2: under 500 ms).
     pub ack_delay: Duration,
+    /// The algorithm of congestion control.
+    pub congestion: Algorithm,
+    /// Segments leave at the rate of the window, not in bursts.
+    pub pacing: bool,
+    /// Segments are no larger, in either direction and whatever the link takes: bytes of payload and options.
+    pub mss_max: u16,
     /// Retransmissions of a SYN before giving up.
     pub syn_retries: u8,
     /// Timeouts in a row before giving up (as Linux's tcp_retries2).
     pub retries: u8,
     /// The same once the user has left.
     pub orphan_retries: u8,
-    /// How long FIN-WAIT-2 lasts once the user has left.
+    /// How long bytes may stay unacknowledged (RFC 5482); `None`: until `retries` are used up.
+    pub user_timeout: Option<Duration>,
+    /// How long a peer that answers may keep its window closed while bytes wait for it (RFC 6429); `None`:
+    /// for ever.
+    pub persist_max: Option<Duration>,
+    /// Probes of idle connections; `None`: none, unless a connection asks for them.
+    pub keepalive: Option<Keepalive>,
+    /// How long FIN-WAIT-2 lasts once the user has left, and how long a peer may keep its window closed then.
     pub fin_wait_2: Duration,
     /// 2 MSL.
     pub time_wait: Duration,
@@ -111,9 +135,16 @@ impl Default for TcpConfig {
             receive_buffer_max: 4 * 1024 * 1024,
             send_buffer_max: 4 * 1024 * 1024,
             ack_delay: Duration::from_millis(40),
+            congestion: Algorithm::default(),
+            pacing: false,
+            mss_max: u16::MAX,
             syn_retries: 6,
             retries: 15,
             orphan_retries: 8,
+            user_timeout: None,
+            // What 15 retransmissions of the least timeout come to (Linux's tcp_retries2).
+            persist_max: Some(Duration::from_secs(924)),
+            keepalive: None,
             fin_wait_2: Duration::from_secs(60),
             time_wait: Duration::from_secs(60),
         }
@@ -170,12 +201,35 @@ enum SendTimer {
     Reordering,
     /// RFC 9293, section 3.8.6.1: probe a closed window.
     Persist,
+    /// RFC 9293, section 3.8.4: probe an idle peer. Only while nothing is in flight and nothing waits.
+    Keepalive,
+}
+
+/// What connections take from and give back to: buffers, and records of what is in flight.
+pub(crate) struct Pools {
+    pub buffers: BufferPool,
+    pub flights: Flights,
+}
+
+impl Pools {
+    /// Pools of at most so many buffers, none allocated yet.
+    pub fn new(buffers: usize) -> Self {
+        Pools { buffers: BufferPool::new(buffers), flights: Flights::default() }
+    }
+}
+
+/// What every step of a connection is given: the limits, the pools and the time.
+pub(crate) struct Context<'a> {
+    pub config: &'a TcpConfig,
+    pub pools: &'a mut Pools,
+    pub now: Instant,
 }
 
 /// A connection.
 ///
-/// Invariants: `snd_una <= snd_nxt`; `tx` begins at `tx_seq`; `sent` covers exactly `snd_una..snd_nxt`
-/// in order; `rcv_nxt <= rcv_edge`; buffers are held only for bytes.
+/// Invariants: `snd_una <= snd_nxt`; `tx` begins at `tx_seq`; `flight` covers exactly `snd_una..snd_nxt`
+/// in order; `rcv_nxt <= rcv_edge`; buffers are held only for bytes, a flight only while something is in
+/// flight: an idle connection is this record and nothing else.
 #[derive(Debug)]
 pub struct Connection {
     pub(crate) tuple: FourTuple,
@@ -198,6 +252,10 @@ pub struct Connection {
     max_snd_wnd: u32,
     /// Largest segment that we send, bytes of payload and options.
     mss: u16,
+    /// The same as link, peer and routers allow it; `mss` is less while a black hole is suspected.
+    path_mss: u16,
+    /// When large segments are tried again.
+    raise_mss_at: Option<Instant>,
     /// Bytes to send and bytes not acknowledged, from `tx_seq` on.
     tx: Queue,
     tx_seq: SeqNumber,
@@ -210,8 +268,10 @@ pub struct Connection {
     probe: Option<SendTimer>,
     /// The user found no room and wants to know of some.
     write_blocked: bool,
-    recovery: Recovery,
-    congestion: Cubic,
+    flight: Option<Box<Flight>>,
+    tail_probe: Option<TailProbe>,
+    experience: Experience,
+    congestion: Controller,
     /// The window was full when something more was to be sent.
     cwnd_limited: bool,
     last_sent: Instant,
@@ -219,6 +279,14 @@ pub struct Connection {
     send_timer: Option<(Instant, SendTimer)>,
     /// Timeouts in a row without an answer.
     timeouts: u8,
+    /// Since when what is in flight, or what waits for a window, has made no progress.
+    progress_at: Instant,
+    /// RFC 5482, milliseconds; 0 when there is none.
+    user_timeout_ms: u32,
+    /// This connection's own wish; else the configuration's counts.
+    keepalive: Option<KeepaliveSeconds>,
+    /// Probes of an idle peer without an answer.
+    keepalive_probes: u8,
 
     // Receive sequence space.
     irs: SeqNumber,
@@ -231,6 +299,8 @@ pub struct Connection {
     rcv_buffer: u32,
     rx: Queue,
     reassembly: Option<Box<Reassembly>>,
+    /// What arrived twice and is to be told of (RFC 2883).
+    duplicate: Option<(SeqNumber, SeqNumber)>,
     /// Sequence number of the peer's FIN, once it was seen.
     peer_fin: Option<SeqNumber>,
     ack_now: bool,
@@ -238,8 +308,10 @@ pub struct Connection {
     quick_acks: u8,
     /// The largest payload that came: what counts as a full segment.
     rcv_mss: u16,
-    /// When the last acknowledgment that nobody asked for was sent.
-    last_challenge: Option<Instant>,
+    /// When the peer was last heard.
+    last_heard: Instant,
+    /// Before this no acknowledgment is sent that nobody asked for.
+    challenge_at: Instant,
     /// Bytes that the user took since `drained_since`: what the window grows by.
     drained: u32,
     drained_since: Instant,
@@ -314,9 +386,9 @@ impl Connection {
     ) -> Connection {
         let mut connection = Connection::new(handshake, State::Established, config, now);
         if let Some(rtt) = rtt {
-            connection.rtt.sample(rtt);
+            connection.rtt.sample(rtt, now.seconds());
         }
-        connection.negotiate(&handshake.peer);
+        connection.negotiate(&handshake.peer, config);
         connection.rcv_edge = connection.rcv_nxt + config.receive_buffer_initial.min(65535);
         connection.snd_wnd = u32::from(ack.window) << connection.negotiated.snd_scale;
         connection.max_snd_wnd = connection.snd_wnd;
@@ -346,6 +418,8 @@ impl Connection {
             snd_wl2: iss,
             max_snd_wnd: 0,
             mss,
+            path_mss: mss,
+            raise_mss_at: None,
             tx: Queue::default(),
             tx_seq: first,
             tx_cursor: Queue::default().start(),
@@ -353,13 +427,21 @@ impl Connection {
             rst_pending: false,
             probe: None,
             write_blocked: false,
-            recovery: Recovery::default(),
-            congestion: Cubic::new(u32::from(mss)),
+            flight: None,
+            tail_probe: None,
+            experience: Experience::default(),
+            congestion: Controller::new(config.congestion, u32::from(mss)),
             cwnd_limited: false,
             last_sent: now,
             rtt: RttEstimator::default(),
             send_timer: None,
             timeouts: 0,
+            progress_at: now,
+            user_timeout_ms: config
+                .user_timeout
+                .map_or(0, |timeout| timeout.as_millis().clamp(1, u32::MAX.into()) as u32),
+            keepalive: None,
+            keepalive_probes: 0,
             irs,
             rcv_nxt: irs + 1,
             rcv_edge: irs + 1,
@@ -367,12 +449,14 @@ impl Connection {
             rcv_buffer: config.receive_buffer_initial,
             rx: Queue::default(),
             reassembly: None,
+            duplicate: None,
             peer_fin: None,
             ack_now: false,
             ack_deadline: None,
             quick_acks: QUICK_ACKS,
             rcv_mss: 536,
-            last_challenge: None,
+            last_heard: now,
+            challenge_at: Instant::ZERO,
             drained: 0,
             drained_since: now,
             ts_offset: timestamp_offset,
@@ -387,18 +471,22 @@ impl Connection {
     }
 
     /// Settles what both SYNs said; `peer` is the peer's.
-    fn negotiate(&mut self, peer: &Options) {
+    fn negotiate(&mut self, peer: &Options, config: &TcpConfig) {
         self.negotiated = Negotiated {
             timestamps: peer.timestamp.is_some(),
             sack: peer.sack_permitted,
             snd_scale: peer.window_scale.unwrap_or(0),
             rcv_scale: if peer.window_scale.is_some() { WINDOW_SCALE } else { 0 },
         };
-        // RFC 9293, section 3.7.1: 536 or 1220 when nothing is said. A ridiculous size would make us
-        // send a header per byte: the floor is Linux's tcp_min_snd_mss, larger by the options.
+        // RFC 9293, section 3.7.1: 536 or 1220 when nothing is said.
         let default = if self.tuple.remote.ip.is_ipv4() { 536 } else { 1220 };
         self.mss = self.mss.min(peer.mss.unwrap_or(default)).max(MSS_MIN);
-        self.congestion = Cubic::new(u32::from(self.mss));
+        self.path_mss = self.mss;
+        self.congestion = Controller::new(config.congestion, u32::from(self.mss));
+        // RFC 6928, section 2: a path that lost our SYN more than once gets one segment to start with.
+        if self.experience.retransmits > 1 {
+            self.congestion.start_with(1);
+        }
     }
 
     /// Whether the user has left.
@@ -413,7 +501,12 @@ impl Connection {
 
     /// Retransmissions so far.
     pub(crate) fn retransmits(&self) -> u32 {
-        self.recovery.retransmits
+        self.experience.retransmits
+    }
+
+    /// Recoveries so far that were taken back.
+    pub(crate) fn undone(&self) -> u32 {
+        self.experience.undone
     }
 
     /// The state.
@@ -459,14 +552,9 @@ impl Connection {
     }
 
     /// Appends bytes of the user; returns how many were taken. When fewer than given, an event tells of room.
-    pub(crate) fn write(
-        &mut self,
-        bytes: &[u8],
-        config: &TcpConfig,
-        pool: &mut BufferPool,
-    ) -> usize {
-        let count = bytes.len().min(self.room(config));
-        let taken = self.tx.append_sparing(pool, &bytes[..count]);
+    pub(crate) fn write(&mut self, bytes: &[u8], cx: &mut Context<'_>) -> usize {
+        let count = bytes.len().min(self.room(cx.config));
+        let taken = self.tx.append_sparing(&mut cx.pools.buffers, &bytes[..count]);
         self.write_blocked = taken < bytes.len() && self.can_write();
         taken
     }
@@ -484,8 +572,8 @@ impl Connection {
     }
 
     /// Takes bytes for the user.
-    pub(crate) fn read(&mut self, out: &mut [u8], pool: &mut BufferPool) -> usize {
-        let count = self.rx.read(pool, out);
+    pub(crate) fn read(&mut self, out: &mut [u8], cx: &mut Context<'_>) -> usize {
+        let count = self.rx.read(&mut cx.pools.buffers, out);
         self.took(count);
         count
     }
@@ -496,11 +584,10 @@ impl Connection {
         &mut self,
         to: &mut Connection,
         max: usize,
-        config: &TcpConfig,
-        pool: &mut BufferPool,
+        cx: &mut Context<'_>,
     ) -> usize {
-        let room = to.room(config);
-        let moved = self.rx.move_to(pool, &mut to.tx, max.min(room));
+        let room = to.room(cx.config);
+        let moved = self.rx.move_to(&mut cx.pools.buffers, &mut to.tx, max.min(room));
         to.write_blocked = moved < max && !self.rx.is_empty() && to.can_write();
         self.took(moved);
         moved
@@ -538,37 +625,37 @@ impl Connection {
 
     /// The user leaves: closes, and gives up what was not read. Unread bytes mean a RST, so that the
     /// peer does not believe that they were (RFC 2525, section 2.17).
-    pub(crate) fn close(&mut self, config: &TcpConfig, now: Instant, pool: &mut BufferPool) {
+    pub(crate) fn close(&mut self, cx: &mut Context<'_>) {
         self.orphan = true;
         if self.state == State::SynSent {
             self.state = State::Closed;
         } else if !self.rx.is_empty() && !matches!(self.state, State::TimeWait | State::Closed) {
-            self.abort(pool);
+            self.abort(cx);
         } else {
             self.shut();
             if self.state == State::FinWait2 {
-                self.close_deadline = Some(now + config.fin_wait_2);
+                self.close_deadline = Some(cx.now + cx.config.fin_wait_2);
             }
         }
     }
 
     /// Ends the connection with a RST.
-    pub(crate) fn abort(&mut self, pool: &mut BufferPool) {
+    pub(crate) fn abort(&mut self, cx: &mut Context<'_>) {
         let synchronized = !matches!(self.state, State::SynSent | State::Closed | State::TimeWait);
         self.rst_pending = synchronized;
-        self.end(None, pool);
+        self.end(None, cx);
     }
 
     /// To CLOSED, all buffers given back but what the user may still read.
-    fn end(&mut self, error: Option<ConnectionError>, pool: &mut BufferPool) {
+    fn end(&mut self, error: Option<ConnectionError>, cx: &mut Context<'_>) {
         if self.state != State::Closed {
             self.error = error;
         }
         self.state = State::Closed;
-        self.tx.clear(pool);
-        self.recovery.clear();
+        self.tx.clear(&mut cx.pools.buffers);
+        self.drop_flight(cx);
         if let Some(mut reassembly) = self.reassembly.take() {
-            reassembly.clear(pool);
+            reassembly.clear(&mut cx.pools.buffers);
         }
         self.send_timer = None;
         self.ack_deadline = None;
@@ -579,15 +666,15 @@ impl Connection {
     }
 
     /// Gives every buffer back, before the connection is dropped.
-    pub(crate) fn release(&mut self, pool: &mut BufferPool) {
-        self.end(self.error, pool);
-        self.rx.clear(pool);
+    pub(crate) fn release(&mut self, cx: &mut Context<'_>) {
+        self.end(self.error, cx);
+        self.rx.clear(&mut cx.pools.buffers);
     }
 
     /// There is no way to the peer, not for a RST either.
-    pub(crate) fn unreachable(&mut self, pool: &mut BufferPool) {
+    pub(crate) fn unreachable(&mut self, cx: &mut Context<'_>) {
         self.rst_pending = false;
-        self.end(Some(ConnectionError::Unreachable), pool);
+        self.end(Some(ConnectionError::Unreachable), cx);
     }
 
     /// The user has left and nothing is left to say: the stack can forget it.
@@ -612,29 +699,28 @@ impl Connection {
     /// When [`Connection::handle_deadline`] wants to be called.
     pub(crate) fn deadline(&self) -> Option<Instant> {
         let send = self.send_timer.map(|(at, _)| at);
-        [send, self.ack_deadline, self.close_deadline].into_iter().flatten().min()
+        let paced = self.flight.as_ref().and_then(|flight| flight.pace_at);
+        [send, self.ack_deadline, self.close_deadline, paced].into_iter().flatten().min()
     }
 
     /// Handles every deadline that has come.
-    pub(crate) fn handle_deadline(
-        &mut self,
-        config: &TcpConfig,
-        now: Instant,
-        pool: &mut BufferPool,
-    ) {
-        if self.ack_deadline.is_some_and(|at| at <= now) {
+    pub(crate) fn handle_deadline(&mut self, cx: &mut Context<'_>) {
+        if self.ack_deadline.is_some_and(|at| at <= cx.now) {
             self.ack_deadline = None;
             self.ack_now = true;
         }
-        if self.close_deadline.is_some_and(|at| at <= now) {
-            self.end(None, pool);
+        if self.close_deadline.is_some_and(|at| at <= cx.now) {
+            self.end(None, cx);
             return;
         }
+        if let Some(flight) = self.flight.as_mut() {
+            flight.pace_at = flight.pace_at.filter(|&at| at > cx.now);
+        }
         if let Some((at, timer)) = self.send_timer
-            && at <= now
+            && at <= cx.now
         {
             self.send_timer = None;
-            self.handle_send_timer(timer, config, now, pool);
+            self.handle_send_timer(timer, cx);
         }
     }
 
@@ -652,7 +738,16 @@ impl Connection {
     pub(crate) fn assert_invariants(&self, pool: &BufferPool) -> usize {
         assert!(self.snd_una.at_or_before(self.snd_nxt), "{self:?}");
         assert!(self.rcv_nxt.at_or_before(self.rcv_edge), "{self:?}");
-        self.recovery.assert_invariants(self.snd_una, self.snd_nxt);
+        match &self.flight {
+            Some(flight) => {
+                assert!(!flight.board.is_empty(), "a flight of nothing: {self:?}");
+                flight.board.assert_invariants(self.snd_una, self.snd_nxt);
+            }
+            None => assert!(
+                self.snd_una == self.snd_nxt || self.state == State::Closed,
+                "nothing is known of what is in flight: {self:?}"
+            ),
+        }
         let reassembly = self.reassembly.as_ref().map_or(0, |held| held.buffers(pool));
         self.tx.buffers(pool) + self.rx.buffers(pool) + reassembly
     }
@@ -662,9 +757,6 @@ impl Connection {
         (now.millis() as u32).wrapping_add(self.ts_offset)
     }
 }
-
-/// The least segment that we send, bytes of payload and options.
-const MSS_MIN: u16 = 88;
 
 /// What is left of a connection in TIME-WAIT.
 #[derive(Clone, Copy, Debug)]

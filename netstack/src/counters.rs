@@ -30,6 +30,10 @@ counters! {
         segments_out,
         /// Segments sent again.
         retransmits,
+        /// Recoveries that were taken back because nothing had been lost.
+        undone,
+        /// Connections reset because too many were being left by their users at once.
+        orphans_reset,
         /// Packets given to the worker that owns their port.
         handed_to_owner,
         /// Packets passed on because this worker does not know their flow.

@@ -22,7 +22,9 @@ pub mod time;
 mod time_wait;
 pub mod wheel;
 
-pub use connection::{ConnectionError, State, Status, TcpConfig};
+pub use connection::{
+    Algorithm, ConnectionError, Description, Keepalive, State, Status, TcpConfig,
+};
 pub use flow::{ConnId, Endpoint, FourTuple, Secret};
 pub use handshake::{Listen, ListenerId};
 pub use neighbor::Resolve;

@@ -47,28 +47,99 @@ impl Flags {
     }
 }
 
-/// SACK blocks that a header has room for beside timestamps.
-pub(crate) const SACK_BLOCKS_MAX: usize = 3;
+/// SACK blocks that a header has room for without timestamps (RFC 2018, section 3); with them one less.
+pub(crate) const SACK_BLOCKS_MAX: usize = 4;
 
-/// Left and right edges of blocks that were received beyond the cumulative acknowledgment.
+/// Kind and length of an option, before its value.
+const OPTION_HEADER_LEN: usize = 2;
+/// Kind of the SACK option (RFC 2018, section 3).
+const KIND_SACK: u8 = 5;
+/// Bytes of a block: two sequence numbers.
+const SACK_BLOCK_LEN: usize = 8;
+
+/// Left and right edges of blocks that were received beyond the cumulative acknowledgment, and before them
+/// at times of what was received twice (RFC 2883).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SackBlocks {
     blocks: [(SeqNumber, SeqNumber); SACK_BLOCKS_MAX],
-    count: usize,
+    count: u8,
 }
 
 impl SackBlocks {
     /// Adds a block, unless all places are taken.
     pub fn push(&mut self, left: SeqNumber, right: SeqNumber) {
-        if self.count < SACK_BLOCKS_MAX {
-            self.blocks[self.count] = (left, right);
+        if usize::from(self.count) < SACK_BLOCKS_MAX {
+            self.blocks[usize::from(self.count)] = (left, right);
             self.count += 1;
         }
     }
 
     /// The blocks.
     pub fn as_slice(&self) -> &[(SeqNumber, SeqNumber)] {
-        &self.blocks[..self.count]
+        &self.blocks[..usize::from(self.count)]
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
+    /// As many of the blocks as fit into `len` bytes of options.
+    pub(crate) fn fitting(&self, len: usize) -> SackBlocks {
+        let most = len.saturating_sub(OPTION_HEADER_LEN) / SACK_BLOCK_LEN;
+        let mut fitting = SackBlocks::default();
+        for &(left, right) in self.as_slice().iter().take(most) {
+            fitting.push(left, right);
+        }
+        fitting
+    }
+
+    /// What of `left..right` none of the blocks reaches: at most the ends of it. A block in the middle
+    /// does not count, since its parts beside it would have to.
+    pub(crate) fn unseen(
+        &self,
+        mut left: SeqNumber,
+        mut right: SeqNumber,
+    ) -> Option<(SeqNumber, SeqNumber)> {
+        for &(from, to) in self.as_slice() {
+            if from.at_or_before(left) && to.after(left) {
+                left = to.min(right);
+            }
+            if from.before(right) && !to.before(right) {
+                right = from.max(left);
+            }
+        }
+        left.before(right).then_some((left, right))
+    }
+
+    fn parse(&mut self, mut bytes: &[u8]) {
+        let number = |at: &[u8]| SeqNumber(u32::from_be_bytes([at[0], at[1], at[2], at[3]]));
+        while let Some((block, rest)) = bytes.split_at_checked(SACK_BLOCK_LEN) {
+            self.push(number(&block[..4]), number(&block[4..]));
+            bytes = rest;
+        }
+    }
+
+    /// Bytes of the option.
+    fn option_len(&self) -> usize {
+        match self.count {
+            0 => 0,
+            count => OPTION_HEADER_LEN + SACK_BLOCK_LEN * usize::from(count),
+        }
+    }
+
+    /// Writes the option; returns what of `bytes` is left.
+    fn emit<'b>(&self, bytes: &'b mut [u8]) -> &'b mut [u8] {
+        let (option, rest) = bytes.split_at_mut(self.option_len());
+        let Some((header, blocks)) = option.split_at_mut_checked(OPTION_HEADER_LEN) else {
+            return rest;
+        };
+        header.copy_from_slice(&[KIND_SACK, self.option_len() as u8]);
+        for (bytes, (left, right)) in blocks.chunks_exact_mut(SACK_BLOCK_LEN).zip(self.as_slice()) {
+            bytes[..4].copy_from_slice(&left.0.to_be_bytes());
+            bytes[4..].copy_from_slice(&right.0.to_be_bytes());
+        }
+        rest
     }
 }
 
@@ -103,9 +174,7 @@ impl Options {
         if self.timestamp.is_some() {
             len += 10;
         }
-        if self.sack.count > 0 {
-            len += 2 + 8 * self.sack.count;
-        }
+        len += self.sack.option_len();
         len.div_ceil(4) * 4
     }
 
@@ -120,10 +189,10 @@ impl Options {
                 // RFC 7323, section 2.3: larger shifts count as 14.
                 TcpOption::WindowScale(shift) => options.window_scale = Some(shift.min(14)),
                 TcpOption::SackPermitted => options.sack_permitted = true,
-                TcpOption::SackRange(ranges) => {
-                    for (left, right) in ranges.into_iter().flatten() {
-                        options.sack.push(SeqNumber(left), SeqNumber(right));
-                    }
+                // Read here: smoltcp's has room for three blocks.
+                TcpOption::SackRange(_) => {
+                    let value = OPTION_HEADER_LEN..usize::from(bytes[1]);
+                    options.sack.parse(bytes.get(value).unwrap_or_default());
                 }
                 TcpOption::TimeStamp { tsval, tsecr } => options.timestamp = Some((tsval, tsecr)),
                 TcpOption::NoOperation | TcpOption::Unknown { .. } => {}
@@ -146,13 +215,7 @@ impl Options {
         if let Some((tsval, tsecr)) = self.timestamp {
             bytes = TcpOption::TimeStamp { tsval, tsecr }.emit(bytes);
         }
-        if self.sack.count > 0 {
-            let mut ranges = [None; SACK_BLOCKS_MAX];
-            for (range, (left, right)) in ranges.iter_mut().zip(self.sack.as_slice()) {
-                *range = Some((left.0, right.0));
-            }
-            bytes = TcpOption::SackRange(ranges).emit(bytes);
-        }
+        bytes = self.sack.emit(bytes);
         while !bytes.is_empty() {
             bytes = TcpOption::NoOperation.emit(bytes);
         }

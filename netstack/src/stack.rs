@@ -7,6 +7,13 @@
 //!
 //! By concern: [`ingress`] (frames in), [`passive`] (listeners and handshakes), [`egress`] (frames out).
 
+/// What a connection is given for a step: parts of the stack that are not the connection.
+macro_rules! context {
+    ($stack:expr, $now:expr) => {
+        Context { config: &$stack.config.tcp, pools: &mut $stack.pools, now: $now }
+    };
+}
+
 mod egress;
 mod ingress;
 mod passive;
@@ -15,6 +22,7 @@ use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::sync::Arc;
+use std::time::Duration;
 
 use hashbrown::HashMap;
 use slotmap::{Key, SlotMap};
@@ -23,8 +31,8 @@ pub use egress::Transmit;
 use egress::{Replies, ResetLimit};
 pub use ingress::{Arrival, Disposition};
 
-use crate::buffer::{BufferPool, PoolStats};
-use crate::connection::{Connection, Status, TcpConfig};
+use crate::buffer::PoolStats;
+use crate::connection::{Connection, Context, Description, Keepalive, Pools, Status, TcpConfig};
 use crate::counters::Counters;
 use crate::fib::{Fib, LinkId};
 use crate::flow::{ConnId, Endpoint, Flow, FlowTable, FourTuple, HalfOpenId, Secret};
@@ -61,6 +69,8 @@ pub struct StackConfig {
     pub buffers: usize,
     /// TIME-WAIT records that there may be.
     pub time_wait_max: usize,
+    /// Connections that their users have left and that still close, at most (Linux's tcp_max_orphans).
+    pub orphans_max: usize,
     /// RSTs per second for what nobody owns.
     pub resets_per_second: u32,
 }
@@ -77,6 +87,7 @@ impl StackConfig {
             tcp: TcpConfig::default(),
             buffers: 65_536,
             time_wait_max: 65_536,
+            orphans_max: 65_536,
             resets_per_second: 1000,
         }
     }
@@ -143,9 +154,11 @@ pub struct Stack {
     events: VecDeque<Event>,
     replies: Replies,
     reset_limit: ResetLimit,
-    pool: BufferPool,
+    pools: Pools,
     /// Connections whose user could not write because buffers are scarce.
     buffer_waiters: VecDeque<ConnId>,
+    /// Connections that their users have left.
+    orphans: usize,
     /// Where the search for a source port goes on.
     next_port: u32,
     counters: Counters,
@@ -172,8 +185,9 @@ impl Stack {
             events: VecDeque::new(),
             replies: Replies::default(),
             reset_limit: ResetLimit::new(config.resets_per_second),
-            pool: BufferPool::new(config.buffers),
+            pools: Pools::new(config.buffers),
             buffer_waiters: VecDeque::new(),
+            orphans: 0,
             next_port: 0,
             counters: Counters::default(),
             config,
@@ -235,7 +249,7 @@ impl Stack {
             },
             half_open: self.half_opens.len(),
             time_wait: self.time_waits.len(),
-            buffers: self.pool.stats(),
+            buffers: self.pools.buffers.stats(),
         }
     }
 
@@ -266,7 +280,7 @@ impl Stack {
             // What is left of the old connection must not reach into the new one.
             iss = iss.max(record.next_iss());
         }
-        let mss = self.mss_of(next_hop.link, remote.ip);
+        let mss = self.mss_own(next_hop.link, remote.ip);
         let offset = self.timestamp_offset(&tuple);
         let mut connection = Connection::connect(tuple, iss, mss, offset, &self.config.tcp, now);
         connection.user = user;
@@ -321,7 +335,7 @@ impl Stack {
     /// Reads received bytes; returns how many.
     pub fn recv(&mut self, id: ConnId, out: &mut [u8], now: Instant) -> usize {
         let Some(connection) = self.connections.get_mut(id) else { return 0 };
-        let count = connection.read(out, &mut self.pool);
+        let count = connection.read(out, &mut context!(self, now));
         self.settle(id, now);
         count
     }
@@ -330,8 +344,8 @@ impl Stack {
     pub fn send(&mut self, id: ConnId, bytes: &[u8], now: Instant) -> usize {
         let Some(connection) = self.connections.get_mut(id) else { return 0 };
         let waited = connection.is_write_blocked();
-        let count = connection.write(bytes, &self.config.tcp, &mut self.pool);
-        if !waited && connection.is_write_blocked() && self.pool.is_scarce() {
+        let count = connection.write(bytes, &mut context!(self, now));
+        if !waited && connection.is_write_blocked() && self.pools.buffers.is_scarce() {
             self.buffer_waiters.push_back(id);
         }
         self.settle(id, now);
@@ -343,8 +357,8 @@ impl Stack {
     pub fn forward(&mut self, from: ConnId, to: ConnId, max: usize, now: Instant) -> usize {
         let Some([source, sink]) = self.connections.get_disjoint_mut([from, to]) else { return 0 };
         let waited = sink.is_write_blocked();
-        let moved = source.forward_to(sink, max, &self.config.tcp, &mut self.pool);
-        if !waited && sink.is_write_blocked() && self.pool.is_scarce() {
+        let moved = source.forward_to(sink, max, &mut context!(self, now));
+        if !waited && sink.is_write_blocked() && self.pools.buffers.is_scarce() {
             self.buffer_waiters.push_back(to);
         }
         if moved > 0 {
@@ -363,21 +377,29 @@ impl Stack {
     }
 
     /// Leaves a connection: it closes in order, as far as it can, and its identifier is no longer valid
-    /// for the user.
+    /// for the user. When too many are being left at once, it ends with a RST instead.
     pub fn close(&mut self, id: ConnId, now: Instant) {
-        if let Some(connection) = self.connections.get_mut(id) {
-            connection.close(&self.config.tcp, now, &mut self.pool);
-            self.settle(id, now);
+        let Some(connection) = self.connections.get_mut(id) else { return };
+        if self.orphans >= self.config.orphans_max && !connection.orphan() {
+            self.counters.orphans_reset += 1;
+            connection.abort(&mut context!(self, now));
         }
+        self.leave(id, now);
     }
 
     /// Leaves a connection with a RST.
     pub fn abort(&mut self, id: ConnId, now: Instant) {
         if let Some(connection) = self.connections.get_mut(id) {
-            connection.abort(&mut self.pool);
-            connection.close(&self.config.tcp, now, &mut self.pool);
-            self.settle(id, now);
+            connection.abort(&mut context!(self, now));
+            self.leave(id, now);
         }
+    }
+
+    fn leave(&mut self, id: ConnId, now: Instant) {
+        let connection = &mut self.connections[id];
+        self.orphans += usize::from(!connection.orphan());
+        connection.close(&mut context!(self, now));
+        self.settle(id, now);
     }
 
     /// Resets every connection and forgets every handshake: the process ends.
@@ -395,6 +417,34 @@ impl Stack {
     /// What is known of a connection; `None` when it is gone.
     pub fn status(&self, id: ConnId) -> Option<Status> {
         self.connections.get(id).map(|connection| connection.status(&self.config.tcp))
+    }
+
+    /// Probes a connection that is idle, or not; without a call the configuration counts.
+    pub fn set_keepalive(&mut self, id: ConnId, keepalive: Option<Keepalive>) {
+        if let Some(connection) = self.connections.get_mut(id) {
+            connection.set_keepalive(keepalive, &self.config.tcp);
+            self.arm(id);
+        }
+    }
+
+    /// Ends a connection whose bytes stay unacknowledged for so long (RFC 5482); without a call the
+    /// configuration counts.
+    pub fn set_user_timeout(&mut self, id: ConnId, timeout: Option<Duration>) {
+        if let Some(connection) = self.connections.get_mut(id) {
+            connection.set_user_timeout(timeout);
+        }
+    }
+
+    /// The figures of a connection, for an operator; `None` when it is gone.
+    pub fn describe(&mut self, id: ConnId, now: Instant) -> Option<Description> {
+        let connection = self.connections.get(id)?;
+        let headers = ip_header_len(connection.tuple.remote.ip) + TCP_HEADER_LEN;
+        Some(connection.describe(headers as u16, &context!(self, now)))
+    }
+
+    /// All connections, in no particular order. A walk over all of them is for operators, not for packets.
+    pub fn connection_ids(&self) -> impl Iterator<Item = ConnId> {
+        self.connections.keys()
     }
 
     /// Both ends of a connection.
@@ -426,7 +476,7 @@ impl Stack {
     }
 
     fn wake_buffer_waiters(&mut self) {
-        while !self.buffer_waiters.is_empty() && !self.pool.is_scarce() {
+        while !self.buffer_waiters.is_empty() && !self.pools.buffers.is_scarce() {
             let Some(id) = self.buffer_waiters.pop_front() else { break };
             if let Some(connection) = self.connections.get_mut(id) {
                 connection.wake_writer_for_buffers();
@@ -442,7 +492,7 @@ impl Stack {
         while let Some(index) = self.connection_timers.poll_expired(now) {
             let id = self.connection_ids[index as usize];
             if let Some(connection) = self.connections.get_mut(id) {
-                connection.handle_deadline(&self.config.tcp, now, &mut self.pool);
+                connection.handle_deadline(&mut context!(self, now));
                 self.settle(id, now);
             }
         }
@@ -497,7 +547,7 @@ impl Stack {
         let connection = &self.connections[id];
         let (finished, time_wait) = (connection.is_finished(), connection.is_time_wait_only());
         if finished {
-            self.forget(id);
+            self.forget(id, now);
         } else if time_wait {
             self.enter_time_wait(id, now);
         }
@@ -531,16 +581,17 @@ impl Stack {
         }
     }
 
-    fn forget(&mut self, id: ConnId) -> Option<Connection> {
+    fn forget(&mut self, id: ConnId, now: Instant) -> Option<Connection> {
         let mut connection = self.connections.remove(id)?;
-        connection.release(&mut self.pool);
+        self.orphans -= usize::from(connection.orphan());
+        connection.release(&mut context!(self, now));
         self.connection_timers.cancel(index_of(id) as u32);
         self.flows.remove(&connection.tuple);
         Some(connection)
     }
 
     fn enter_time_wait(&mut self, id: ConnId, now: Instant) {
-        let Some(connection) = self.forget(id) else { return };
+        let Some(connection) = self.forget(id, now) else { return };
         let (record, evicted) = self.time_waits.insert(connection.tuple, connection.residue(), now);
         if let Some(tuple) = evicted {
             self.flows.remove(&tuple);
@@ -564,6 +615,11 @@ impl Stack {
     /// The largest segment that a link takes, bytes of TCP options and payload.
     fn mss_of(&self, link: LinkId, peer: IpAddr) -> u16 {
         self.fib.link(link).mtu.saturating_sub((ip_header_len(peer) + TCP_HEADER_LEN) as u16)
+    }
+
+    /// What we ask a peer to send at most.
+    fn mss_own(&self, link: LinkId, peer: IpAddr) -> u16 {
+        self.mss_of(link, peer).min(self.config.tcp.mss_max)
     }
 
     /// Where packets to `destination` go.
@@ -590,9 +646,11 @@ impl Stack {
         assert_eq!(self.flows.len(), flows, "every flow stands for one thing");
         let mut held = 0;
         for connection in self.connections.values() {
-            held += connection.assert_invariants(&self.pool);
+            held += connection.assert_invariants(&self.pools.buffers);
         }
-        assert_eq!(self.pool.stats().used, held, "every buffer is in one queue");
+        assert_eq!(self.pools.buffers.stats().used, held, "every buffer is in one queue");
+        let orphans = self.connections.values().filter(|connection| connection.orphan()).count();
+        assert_eq!(self.orphans, orphans);
         for listener in self.listeners.values() {
             assert!(listener.half_open <= self.half_opens.len());
         }

@@ -5,40 +5,60 @@
 //! Never: reads a clock
 
 use std::fmt;
+use std::num::NonZeroU64;
 use std::ops::{Add, AddAssign, Sub};
 use std::time::Duration;
 
 /// A moment, in microseconds since the caller's epoch.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Instant(u64);
+///
+/// One more than the microseconds is what is kept, so that a deadline that may be none takes no more room
+/// than one that is set: a connection has several.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Instant(NonZeroU64);
 
 impl Instant {
     /// The epoch.
-    pub const ZERO: Instant = Instant(0);
+    pub const ZERO: Instant = Instant(NonZeroU64::MIN);
 
     /// So many microseconds after the epoch.
     pub const fn from_micros(micros: u64) -> Self {
-        Instant(micros)
+        Instant(NonZeroU64::MIN.saturating_add(micros))
     }
 
     /// So many milliseconds after the epoch.
     pub const fn from_millis(millis: u64) -> Self {
-        Instant(millis * 1000)
+        Instant::from_micros(millis * 1000)
     }
 
     /// Microseconds since the epoch.
     pub const fn micros(self) -> u64 {
-        self.0
+        self.0.get() - 1
     }
 
     /// Whole milliseconds since the epoch.
     pub const fn millis(self) -> u64 {
-        self.0 / 1000
+        self.micros() / 1000
+    }
+
+    /// Whole seconds since the epoch, modulo 2^32.
+    pub const fn seconds(self) -> u32 {
+        (self.micros() / 1_000_000) as u32
     }
 
     /// Time since `earlier`; zero when it is later.
     pub fn since(self, earlier: Instant) -> Duration {
-        Duration::from_micros(self.0.saturating_sub(earlier.0))
+        Duration::from_micros(self.micros_since(earlier))
+    }
+
+    /// Microseconds since `earlier`; zero when it is later.
+    pub const fn micros_since(self, earlier: Instant) -> u64 {
+        self.0.get().saturating_sub(earlier.0.get())
+    }
+}
+
+impl Default for Instant {
+    fn default() -> Self {
+        Instant::ZERO
     }
 }
 
@@ -66,6 +86,7 @@ impl Sub<Instant> for Instant {
 
 impl fmt::Display for Instant {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}.{:06}s", self.0 / 1_000_000, self.0 % 1_000_000)
+        let micros = self.micros();
+        write!(f, "{}.{:06}s", micros / 1_000_000, micros % 1_000_000)
     }
 }

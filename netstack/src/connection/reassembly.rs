@@ -33,6 +33,15 @@ pub(crate) struct Reassembly {
     recent: Option<SeqNumber>,
 }
 
+/// What became of bytes that came before their turn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Inserted {
+    /// All of them are held now.
+    pub all: bool,
+    /// The first stretch of them that was held already.
+    pub duplicate: Option<(SeqNumber, SeqNumber)>,
+}
+
 impl Reassembly {
     /// Whether no range is held.
     pub fn is_empty(&self) -> bool {
@@ -44,15 +53,22 @@ impl Reassembly {
         self.ranges.last().map(Range::end)
     }
 
-    /// Keeps what of `bytes` is new. Returns whether all of it is held now.
-    pub fn insert(&mut self, pool: &mut BufferPool, mut seq: SeqNumber, mut bytes: &[u8]) -> bool {
+    /// Keeps what of `bytes` is new, as far as buffers are not scarce: what comes in order has to find one.
+    pub fn insert(
+        &mut self,
+        pool: &mut BufferPool,
+        mut seq: SeqNumber,
+        mut bytes: &[u8],
+    ) -> Inserted {
         self.recent = Some(seq);
+        let mut duplicate = None;
         while !bytes.is_empty() {
             // The first range that ends after `seq`: what lies before its start is new.
             let index = self.ranges.partition_point(|range| range.end().at_or_before(seq));
             let gap = match self.ranges.get(index) {
                 Some(range) if range.start.at_or_before(seq) => {
                     let held = ((range.end() - seq) as usize).min(bytes.len());
+                    duplicate.get_or_insert((seq, seq + held as u32));
                     seq += held as u32;
                     bytes = &bytes[held..];
                     continue;
@@ -62,12 +78,12 @@ impl Reassembly {
             };
             let kept = self.fill(pool, index, seq, &bytes[..gap]);
             if kept < gap {
-                return false;
+                return Inserted { all: false, duplicate };
             }
             seq += gap as u32;
             bytes = &bytes[gap..];
         }
-        true
+        Inserted { all: true, duplicate }
     }
 
     /// Puts bytes that are new in front of the range `index`; returns how many were kept.
@@ -82,7 +98,7 @@ impl Reassembly {
             self.ranges.insert(index, Range { start: seq, bytes: Queue::default() });
             index
         };
-        let kept = self.ranges[at].bytes.append(pool, bytes);
+        let kept = self.ranges[at].bytes.append_sparing(pool, bytes);
         if self.ranges[at].bytes.is_empty() {
             self.ranges.remove(at);
             return 0;
@@ -126,9 +142,8 @@ impl Reassembly {
         next
     }
 
-    /// The blocks to report, the most recent one first (RFC 2018, section 4).
-    pub fn sack_blocks(&self) -> SackBlocks {
-        let mut blocks = SackBlocks::default();
+    /// Adds the blocks to report, the most recent one first (RFC 2018, section 4).
+    pub fn report(&self, blocks: &mut SackBlocks) {
         let recent = self.recent.and_then(|seq| {
             let index = self.ranges.partition_point(|range| range.end().at_or_before(seq));
             (index < self.ranges.len()).then_some(index)
@@ -141,7 +156,11 @@ impl Reassembly {
                 blocks.push(range.start, range.end());
             }
         }
-        blocks
+    }
+
+    /// Bytes held.
+    pub fn len(&self) -> usize {
+        self.ranges.iter().map(|range| range.bytes.len()).sum()
     }
 
     /// Buffers held.
@@ -213,7 +232,8 @@ mod tests {
             reassembly.insert(&mut pool, SeqNumber(seq), &[0; 100]);
         }
         reassembly.insert(&mut pool, SeqNumber(350), &[0; 10]);
-        let blocks = reassembly.sack_blocks();
+        let mut blocks = SackBlocks::default();
+        reassembly.report(&mut blocks);
         assert_eq!(blocks.as_slice()[0], (SeqNumber(300), SeqNumber(400)));
         assert_eq!(blocks.as_slice()[1], (SeqNumber(100), SeqNumber(200)));
         reassembly.clear(&mut pool);

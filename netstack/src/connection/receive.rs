@@ -4,8 +4,8 @@
 
 use std::time::Duration;
 
-use super::{Connection, ConnectionError, SendTimer, State, TcpConfig};
-use crate::buffer::BufferPool;
+use super::{Connection, ConnectionError, Context, SendTimer, State, TcpConfig};
+use crate::buffer::{BUFFER_SIZE, BufferPool};
 use crate::segment::Segment;
 use crate::seq::SeqNumber;
 use crate::time::Instant;
@@ -16,6 +16,12 @@ const CHALLENGE_INTERVAL: Duration = Duration::from_millis(500);
 /// The least time over which the receive buffer is judged: on a local network the turns of both
 /// pollers, not the wire, make the round trip.
 const TUNING_INTERVAL_MIN: Duration = Duration::from_millis(10);
+
+/// A receive window is at most such a part of the buffers that are free.
+const WINDOW_SHARE: usize = 4;
+
+/// RFC 7323, section 5.5: after so long without a word, the peer's timestamp may have gone round.
+const TIMESTAMP_AGE_MAX: Duration = Duration::from_secs(24 * 24 * 3600);
 
 /// What became of a segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,25 +49,17 @@ impl Connection {
     pub(crate) fn handle_segment(
         &mut self,
         segment: &Segment<'_>,
-        config: &TcpConfig,
-        now: Instant,
-        pool: &mut BufferPool,
+        cx: &mut Context<'_>,
     ) -> Verdict {
         match self.state {
             State::Closed => Verdict::Unexpected,
-            State::SynSent => self.handle_in_syn_sent(segment, config, now, pool),
-            _ => self.handle_synchronized(segment, config, now, pool),
+            State::SynSent => self.handle_in_syn_sent(segment, cx),
+            _ => self.handle_synchronized(segment, cx),
         }
     }
 
     /// RFC 9293, section 3.10.7.3.
-    fn handle_in_syn_sent(
-        &mut self,
-        segment: &Segment<'_>,
-        config: &TcpConfig,
-        now: Instant,
-        pool: &mut BufferPool,
-    ) -> Verdict {
+    fn handle_in_syn_sent(&mut self, segment: &Segment<'_>, cx: &mut Context<'_>) -> Verdict {
         let flags = segment.flags;
         let acceptable =
             flags.ack && segment.ack.after(self.iss) && segment.ack.at_or_before(self.snd_nxt);
@@ -72,8 +70,8 @@ impl Connection {
             // The peer remembers a connection under this four-tuple, as after a restart of ours. The RST
             // ends that, and the SYN behind it need not wait for a timeout: once, or anybody could make us
             // send SYNs.
-            if self.recovery.retransmits == 0 {
-                self.recovery.mark_all_lost();
+            if self.retransmits() == 0 {
+                self.resend_all();
             }
             return Verdict::Stale(segment.ack);
         }
@@ -81,17 +79,18 @@ impl Connection {
             if !acceptable {
                 return Verdict::Unexpected;
             }
-            self.end(Some(ConnectionError::Refused), pool);
+            self.end(Some(ConnectionError::Refused), cx);
             return Verdict::Accepted;
         }
         if !flags.syn {
             return Verdict::Unexpected;
         }
+        self.note_heard(cx.now);
         self.irs = segment.seq;
         self.rcv_nxt = segment.seq + 1;
         self.rcv_acked = self.rcv_nxt;
         self.rcv_edge = self.rcv_nxt + self.rcv_buffer.min(65535);
-        self.negotiate(&segment.options);
+        self.negotiate(&segment.options, cx.config);
         if let Some((tsval, _)) = segment.options.timestamp {
             self.ts_recent = tsval;
         }
@@ -104,10 +103,10 @@ impl Connection {
         if !flags.ack {
             // Simultaneous open: our SYN goes again, now with an acknowledgment.
             self.state = State::SynReceived;
-            self.recovery.mark_all_lost();
+            self.resend_all();
             return Verdict::Accepted;
         }
-        self.handle_ack(segment, config, now, pool);
+        self.handle_ack(segment, cx);
         self.established();
         Verdict::Accepted
     }
@@ -118,39 +117,35 @@ impl Connection {
     }
 
     /// RFC 9293, section 3.10.7.4, in its order.
-    fn handle_synchronized(
-        &mut self,
-        segment: &Segment<'_>,
-        config: &TcpConfig,
-        now: Instant,
-        pool: &mut BufferPool,
-    ) -> Verdict {
+    fn handle_synchronized(&mut self, segment: &Segment<'_>, cx: &mut Context<'_>) -> Verdict {
         // PAWS comes first (RFC 7323, section 5.3, R1); a RST is let through to the exact check below.
-        if self.is_old_timestamp(segment) && !segment.flags.rst {
-            self.answer_misplaced(segment, now);
+        if self.is_old_timestamp(segment, cx.now) && !segment.flags.rst {
+            self.answer_misplaced(segment, cx.now);
             return Verdict::OldTimestamp;
         }
         if !self.is_acceptable(segment) {
             // A simultaneous open repeats its SYN: RFC 9293, section 3.10.7.4, first check, last note.
             if !segment.flags.rst {
-                self.answer_misplaced(segment, now);
+                self.note_duplicate(segment.seq, segment.end());
+                self.answer_misplaced(segment, cx.now);
             }
             if self.state == State::TimeWait && segment.flags.fin {
-                self.close_deadline = Some(now + config.time_wait);
+                self.close_deadline = Some(cx.now + cx.config.time_wait);
             }
             // Its acknowledgment may still be good: data that crossed with a lost ACK must not stall us.
             let control = segment.flags.rst || segment.flags.syn || !segment.flags.ack;
             if !control && self.is_repetition(segment) && self.ack_in_range(segment) {
-                self.handle_ack(segment, config, now, pool);
-                self.advance_on_fin_acked(config, now, pool);
+                self.handle_ack(segment, cx);
+                self.advance_on_fin_acked(cx);
             }
             return Verdict::OutOfWindow;
         }
+        self.note_heard(cx.now);
         if segment.flags.rst {
-            return self.handle_rst(segment, now, pool);
+            return self.handle_rst(segment, cx);
         }
         if segment.flags.syn && self.state != State::SynReceived {
-            self.challenge(now);
+            self.challenge(cx.now);
             return Verdict::Challenged;
         }
         if !segment.flags.ack {
@@ -163,22 +158,23 @@ impl Connection {
             self.established();
         }
         if !self.ack_in_range(segment) {
-            self.challenge(now);
+            self.challenge(cx.now);
             return Verdict::BadAck;
         }
         self.update_timestamp(segment);
-        self.handle_ack(segment, config, now, pool);
-        self.advance_on_fin_acked(config, now, pool);
+        self.handle_ack(segment, cx);
+        self.advance_on_fin_acked(cx);
         if self.state == State::Closed {
             return Verdict::Accepted;
         }
-        let verdict = self.handle_payload(segment, now, config, pool);
-        self.handle_fin(config, now, pool);
+        let verdict = self.handle_payload(segment, cx);
+        self.handle_fin(cx);
         verdict
     }
 
-    fn is_old_timestamp(&self, segment: &Segment<'_>) -> bool {
+    fn is_old_timestamp(&self, segment: &Segment<'_>, now: Instant) -> bool {
         self.negotiated.timestamps
+            && now.since(self.last_heard) < TIMESTAMP_AGE_MAX
             && segment
                 .options
                 .timestamp
@@ -220,9 +216,7 @@ impl Connection {
     /// (a probe of a closed window). From anywhere else, guessing an acknowledgment number alone would
     /// be enough to forge one.
     fn is_repetition(&self, segment: &Segment<'_>) -> bool {
-        self.state != State::SynReceived
-            && segment.seq.at_or_before(self.rcv_nxt)
-            && self.rcv_nxt - segment.seq <= self.rcv_buffer.max(65535)
+        self.state != State::SynReceived && self.is_repeated(segment.seq)
     }
 
     /// RFC 5961, section 5.2: SND.UNA - MAX.SND.WND <= SEG.ACK <= SND.NXT.
@@ -232,14 +226,9 @@ impl Connection {
     }
 
     /// RFC 5961, section 3.2: only the exact sequence number resets.
-    fn handle_rst(
-        &mut self,
-        segment: &Segment<'_>,
-        now: Instant,
-        pool: &mut BufferPool,
-    ) -> Verdict {
+    fn handle_rst(&mut self, segment: &Segment<'_>, cx: &mut Context<'_>) -> Verdict {
         if segment.seq != self.rcv_nxt {
-            self.challenge(now);
+            self.challenge(cx.now);
             return Verdict::Challenged;
         }
         let error = match self.state {
@@ -247,7 +236,7 @@ impl Connection {
             State::Closing | State::LastAck | State::TimeWait => None,
             _ => Some(ConnectionError::Reset),
         };
-        self.end(error, pool);
+        self.end(error, cx);
         Verdict::Accepted
     }
 
@@ -259,20 +248,14 @@ impl Connection {
     }
 
     fn challenge(&mut self, now: Instant) {
-        if self.last_challenge.is_none_or(|at| now.since(at) >= CHALLENGE_INTERVAL) {
-            self.last_challenge = Some(now);
+        if self.challenge_at <= now {
+            self.challenge_at = now + CHALLENGE_INTERVAL;
             self.ack_now = true;
         }
     }
 
     /// Fifth check: the acknowledgment and the window.
-    fn handle_ack(
-        &mut self,
-        segment: &Segment<'_>,
-        config: &TcpConfig,
-        now: Instant,
-        pool: &mut BufferPool,
-    ) {
+    fn handle_ack(&mut self, segment: &Segment<'_>, cx: &mut Context<'_>) {
         let window = if segment.flags.syn {
             u32::from(segment.window)
         } else {
@@ -285,20 +268,16 @@ impl Connection {
         }
         let is_duplicate =
             !advances && segment.is_empty() && same_window && segment.ack == self.snd_una;
-        self.acknowledge(segment, is_duplicate, now);
+        self.acknowledge(segment, is_duplicate, cx);
         if advances {
             self.timeouts = 0;
-            self.drop_acknowledged(pool);
-            self.wake_writer(config);
+            self.drop_acknowledged(&mut cx.pools.buffers);
+            self.wake_writer(cx.config);
         }
         if let Some((_, SendTimer::Persist)) = self.send_timer {
-            // A peer that answers probes is alive, however long its window stays closed. But nobody waits
-            // for it once the user has left: then it has as many probes as a silent one has retransmissions.
-            if !self.orphan {
-                self.timeouts = 0;
-            }
-        } else if advances || self.recovery.is_empty() {
-            self.arm_send_timer(now);
+            self.note_persist_answer();
+        } else if advances || self.flight.is_none() {
+            self.arm_send_timer(cx);
         }
     }
 
@@ -334,7 +313,7 @@ impl Connection {
     }
 
     /// State changes that an acknowledgment of our FIN brings.
-    fn advance_on_fin_acked(&mut self, config: &TcpConfig, now: Instant, pool: &mut BufferPool) {
+    fn advance_on_fin_acked(&mut self, cx: &mut Context<'_>) {
         if !self.is_fin_acked() {
             return;
         }
@@ -342,11 +321,11 @@ impl Connection {
             State::FinWait1 => {
                 self.state = State::FinWait2;
                 if self.orphan {
-                    self.close_deadline = Some(now + config.fin_wait_2);
+                    self.close_deadline = Some(cx.now + cx.config.fin_wait_2);
                 }
             }
-            State::Closing => self.enter_time_wait(config, now),
-            State::LastAck => self.end(None, pool),
+            State::Closing => self.enter_time_wait(cx),
+            State::LastAck => self.end(None, cx),
             _ => {}
         }
     }
@@ -355,20 +334,14 @@ impl Connection {
         self.fin_queued && self.snd_una == self.tx_seq + self.tx.len() as u32 + 1
     }
 
-    fn enter_time_wait(&mut self, config: &TcpConfig, now: Instant) {
+    fn enter_time_wait(&mut self, cx: &Context<'_>) {
         self.state = State::TimeWait;
         self.send_timer = None;
-        self.close_deadline = Some(now + config.time_wait);
+        self.close_deadline = Some(cx.now + cx.config.time_wait);
     }
 
     /// Seventh check: the bytes. What lies outside the window is cut off.
-    fn handle_payload(
-        &mut self,
-        segment: &Segment<'_>,
-        now: Instant,
-        config: &TcpConfig,
-        pool: &mut BufferPool,
-    ) -> Verdict {
+    fn handle_payload(&mut self, segment: &Segment<'_>, cx: &mut Context<'_>) -> Verdict {
         let receiving =
             matches!(self.state, State::Established | State::FinWait1 | State::FinWait2);
         if !receiving {
@@ -390,7 +363,7 @@ impl Connection {
         }
         if self.orphan && !bytes.is_empty() {
             // Nobody will read this: the peer must know (RFC 1122, section 4.2.2.13).
-            self.abort(pool);
+            self.abort(cx);
             return Verdict::Unexpected;
         }
         self.rcv_mss = self.rcv_mss.max(segment.payload.len().min(usize::from(u16::MAX)) as u16);
@@ -400,17 +373,34 @@ impl Connection {
             return Verdict::Accepted;
         }
         let verdict = if seq == self.rcv_nxt {
-            self.receive_in_order(bytes, config, now, pool)
+            self.receive_in_order(bytes, cx)
         } else {
             self.ack_now = true;
             let reassembly = self.reassembly.get_or_insert_default();
-            let kept = reassembly.insert(pool, seq, bytes);
-            if kept { Verdict::Accepted } else { Verdict::NoBuffer }
+            let inserted = reassembly.insert(&mut cx.pools.buffers, seq, bytes);
+            if let Some((left, right)) = inserted.duplicate {
+                self.duplicate = Some((left, right));
+            }
+            if inserted.all { Verdict::Accepted } else { Verdict::NoBuffer }
         };
         if skip > 0 {
+            self.note_duplicate(segment.seq, seq);
             self.ack_now = true;
         }
         verdict
+    }
+
+    /// Bytes before RCV.NXT came again: the next acknowledgment says which (RFC 2883).
+    fn note_duplicate(&mut self, from: SeqNumber, to: SeqNumber) {
+        let to = to.min(self.rcv_nxt);
+        if self.is_repeated(from) && from.before(to) {
+            self.duplicate = Some((from, to));
+        }
+    }
+
+    /// Whether a sequence number lies within the last window before RCV.NXT.
+    fn is_repeated(&self, seq: SeqNumber) -> bool {
+        seq.at_or_before(self.rcv_nxt) && self.rcv_nxt - seq <= self.rcv_buffer.max(65535)
     }
 
     /// Remembers where the peer's stream ends, unless it does not fit yet or contradicts what was received.
@@ -421,13 +411,8 @@ impl Connection {
         }
     }
 
-    fn receive_in_order(
-        &mut self,
-        bytes: &[u8],
-        config: &TcpConfig,
-        now: Instant,
-        pool: &mut BufferPool,
-    ) -> Verdict {
+    fn receive_in_order(&mut self, bytes: &[u8], cx: &mut Context<'_>) -> Verdict {
+        let pool = &mut cx.pools.buffers;
         let mut taken = self.rx.append(pool, bytes);
         if taken < bytes.len()
             && let Some(mut reassembly) = self.reassembly.take()
@@ -446,13 +431,13 @@ impl Connection {
             }
         }
         self.event_pending = true;
-        self.schedule_ack(config, now);
-        self.tune_receive_buffer(config, now);
+        self.schedule_ack(cx);
+        self.tune_receive_buffer(cx);
         if taken < bytes.len() { Verdict::NoBuffer } else { Verdict::Accepted }
     }
 
     /// At once for the first segments, for every second full one, else within the delay (RFC 5681, 4.2).
-    fn schedule_ack(&mut self, config: &TcpConfig, now: Instant) {
+    fn schedule_ack(&mut self, cx: &Context<'_>) {
         let unacked = self.rcv_nxt - self.rcv_acked;
         if self.quick_acks > 0 {
             self.quick_acks -= 1;
@@ -460,26 +445,28 @@ impl Connection {
         } else if unacked >= 2 * u32::from(self.rcv_mss) {
             self.ack_now = true;
         } else if self.ack_deadline.is_none() {
-            self.ack_deadline = Some(now + config.ack_delay);
+            self.ack_deadline = Some(cx.now + cx.config.ack_delay);
         }
     }
 
     /// Dynamic right-sizing: when the user took more than half a buffer within a round trip, the peer is
-    /// limited by our window, and it doubles.
-    fn tune_receive_buffer(&mut self, config: &TcpConfig, now: Instant) {
+    /// limited by our window, and it doubles, if the pool could bear a few such windows full of bytes.
+    fn tune_receive_buffer(&mut self, cx: &Context<'_>) {
         let round_trip = self.rtt.srtt().unwrap_or_default().max(TUNING_INTERVAL_MIN);
-        if now.since(self.drained_since) < round_trip {
+        if cx.now.since(self.drained_since) < round_trip {
             return;
         }
-        if self.drained > self.rcv_buffer / 2 {
-            self.rcv_buffer = (self.rcv_buffer * 2).min(config.receive_buffer_max);
+        let doubled = (self.rcv_buffer * 2).min(cx.config.receive_buffer_max);
+        let spare = cx.pools.buffers.available() * BUFFER_SIZE / WINDOW_SHARE;
+        if self.drained > self.rcv_buffer / 2 && doubled as usize <= spare {
+            self.rcv_buffer = doubled;
         }
         self.drained = 0;
-        self.drained_since = now;
+        self.drained_since = cx.now;
     }
 
     /// Eighth check: the FIN, once every byte before it is here.
-    fn handle_fin(&mut self, config: &TcpConfig, now: Instant, pool: &mut BufferPool) {
+    fn handle_fin(&mut self, cx: &mut Context<'_>) {
         if self.peer_fin != Some(self.rcv_nxt) {
             return;
         }
@@ -489,12 +476,12 @@ impl Connection {
         self.event_pending = true;
         if let Some(mut reassembly) = self.reassembly.take() {
             // Bytes beyond a FIN are nonsense.
-            reassembly.clear(pool);
+            reassembly.clear(&mut cx.pools.buffers);
         }
         match self.state {
             State::SynReceived | State::Established => self.state = State::CloseWait,
             State::FinWait1 => self.state = State::Closing,
-            State::FinWait2 => self.enter_time_wait(config, now),
+            State::FinWait2 => self.enter_time_wait(cx),
             _ => {}
         }
     }

@@ -1,16 +1,19 @@
-//! What is in flight, and what of it is lost.
+//! What is lost, and how it is sent again.
 //!
 //! In:    acknowledgments, SACK blocks, timeouts
-//! Out:   the segment to retransmit next; samples of the round trip
-//! Owns:  a record per segment in flight
+//! Out:   the segment to retransmit next; samples of the round trip; a window during recovery
+//! Owns:  the [`Flight`]: the scoreboard, and the episode of recovery that is under way
 //! Never: counts duplicate acknowledgments where SACK tells more
-//! Read:  RFC 8985 (RACK-TLP); RFC 2018; RFC 6582 (NewReno) for peers without SACK; RFC 6298
+//! Read:  RFC 8985 (RACK-TLP); RFC 9937 (PRR); RFC 6582 (NewReno) for peers without SACK; RFC 6298
+//!
+//! What was sent again without need is found out and taken back in [`super::undo`].
 
-use std::collections::VecDeque;
 use std::time::Duration;
 
-use super::{Connection, ConnectionError, SendTimer, State, TcpConfig};
-use crate::buffer::BufferPool;
+use super::congestion::{Acked, CongestionControl};
+use super::scoreboard::{Delivered, Judgement, Scoreboard, Sent};
+use super::undo::Undo;
+use super::{Connection, ConnectionError, Context, SendTimer, State};
 use crate::segment::Segment;
 use crate::seq::SeqNumber;
 use crate::time::Instant;
@@ -21,551 +24,598 @@ const DUPLICATE_THRESHOLD: u32 = 3;
 const PROBE_MIN: Duration = Duration::from_millis(5);
 /// Added to the wait for a probe when one segment is in flight: its acknowledgment may be delayed.
 const PEER_ACK_DELAY: Duration = Duration::from_millis(40);
-/// Segments in flight at most: a peer that asks for tiny segments and acknowledges each with SACK blocks
-/// must not make every acknowledgment a walk over tens of thousands of records. Full segments fill the
-/// largest send buffer before that.
-const RECORDS_MAX: usize = 4096;
-/// Records kept allocated once nothing is in flight; more is given back.
-const RECORDS_KEPT: usize = 8;
-
-/// A segment in flight.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Sent {
-    pub seq: SeqNumber,
-    /// Sequence space: payload, SYN and FIN.
-    pub len: u32,
-    pub sent_at: Instant,
-    /// The FIN is its last octet of sequence space.
-    pub fin: bool,
-    sacked: bool,
-    /// Believed lost and not sent again yet.
-    lost: bool,
-    retransmitted: bool,
-}
-
-impl Sent {
-    fn end(&self) -> SeqNumber {
-        self.seq + self.len
-    }
-
-    /// Believed to be on its way.
-    fn is_in_flight(&self) -> bool {
-        !self.sacked && !self.lost
-    }
-}
+/// Recoveries for which a wider reordering window is kept after a DSACK (RFC 8985, section 6.2, step 4).
+const REORDERING_PERSIST: u8 = 16;
+/// Flights kept for the next use.
+const SPARE_FLIGHTS_MAX: usize = 1024;
 
 /// An episode of recovery.
 #[derive(Clone, Copy, Debug)]
-struct Episode {
+pub(super) struct Episode {
     /// SND.NXT when it began: acknowledged, it ends.
     point: SeqNumber,
-    /// It began with a timeout: the window grows by slow start.
-    timeout: bool,
+    kind: EpisodeKind,
 }
 
-/// The state of loss recovery of one connection.
-///
-/// Invariants: records are contiguous and in order; `in_flight` is the sum of those believed to be on
-/// their way; `lost` counts those to be sent again, `sacked` those that SACK blocks covered.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum EpisodeKind {
+    /// Losses that acknowledgments told of: the window follows PRR.
+    Fast(Prr),
+    /// It began with a timeout, or with a smaller path MTU: the window grows by slow start.
+    Timeout,
+}
+
+/// Proportional Rate Reduction (RFC 9937, section 6). Bytes.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Prr {
+    /// RecoverFS.
+    flight_size: u32,
+    /// prr_delivered.
+    delivered: u32,
+    /// prr_out.
+    out: u32,
+    /// The window that follows.
+    cwnd: u32,
+}
+
+impl Prr {
+    /// An acknowledgment delivered bytes; `safe`: SND.UNA advanced and nothing more was lost.
+    fn acked(&mut self, delivered: u32, pipe: u32, ssthresh: u32, mss: u32, safe: bool) {
+        self.delivered = self.delivered.saturating_add(delivered);
+        let mut count = if pipe > ssthresh {
+            let share = u64::from(self.delivered) * u64::from(ssthresh);
+            let due = share.div_ceil(u64::from(self.flight_size.max(1)));
+            due.saturating_sub(self.out.into()).min(u32::MAX.into()) as u32
+        } else {
+            let debt = self.delivered.saturating_sub(self.out).max(delivered);
+            (debt + if safe { mss } else { 0 }).min(ssthresh - pipe)
+        };
+        // The first segment leaves at once.
+        if self.out == 0 {
+            count = count.max(mss);
+        }
+        self.cwnd = pipe.saturating_add(count);
+    }
+}
+
+/// Everything about what is in flight. A connection has one only while something is.
 #[derive(Debug, Default)]
-pub(super) struct Recovery {
-    sent: VecDeque<Sent>,
-    in_flight: u32,
-    lost: u32,
-    sacked: u32,
-    episode: Option<Episode>,
+pub(crate) struct Flight {
+    pub(super) board: Scoreboard,
+    pub(super) episode: Option<Episode>,
+    pub(super) undo: Option<Undo>,
     /// The first retransmission of an episode is sent whatever the window says.
     force: bool,
     /// Without SACK: duplicate acknowledgments since the last that advanced.
     duplicates: u32,
-    /// RACK.xmit_ts, RACK.end_seq, RACK.rtt: the newest segment known to be delivered.
-    rack: Option<(Instant, SeqNumber, Duration)>,
-    /// Highest sequence number acknowledged or sacked: below it, an original delivered late was reordered.
-    forward: Option<SeqNumber>,
-    reordering_seen: bool,
-    /// A tail probe is out: SND.NXT then. No second one until it is acknowledged.
-    probe_end: Option<SeqNumber>,
-    /// Retransmissions so far.
+    /// A paced connection sends nothing new before this.
+    pub(super) pace_at: Option<Instant>,
+}
+
+impl Flight {
+    fn in_fast_recovery(&self) -> bool {
+        matches!(self.episode, Some(Episode { kind: EpisodeKind::Fast(_), .. }))
+    }
+
+    fn prr(&mut self) -> Option<&mut Prr> {
+        match &mut self.episode {
+            Some(Episode { kind: EpisodeKind::Fast(prr), .. }) => Some(prr),
+            _ => None,
+        }
+    }
+}
+
+/// Flights of connections that have nothing in flight, for those that will: an idle connection holds none.
+#[derive(Debug, Default)]
+pub(crate) struct Flights {
+    #[expect(clippy::vec_box, reason = "a connection holds a pointer, and gives it back as it is")]
+    spare: Vec<Box<Flight>>,
+}
+
+impl Flights {
+    fn take(&mut self) -> Box<Flight> {
+        self.spare.pop().unwrap_or_default()
+    }
+
+    fn give(&mut self, mut flight: Box<Flight>) {
+        if self.spare.len() < SPARE_FLIGHTS_MAX {
+            let mut board = std::mem::take(&mut flight.board);
+            board.clear();
+            *flight = Flight { board, ..Flight::default() };
+            self.spare.push(flight);
+        }
+    }
+}
+
+/// What outlives a flight: how far this path reorders, and how often we had to send again.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Experience {
+    /// RACK.reordering_seen.
+    pub reordering_seen: bool,
+    /// RACK.reo_wnd_mult, less one.
+    widened: u8,
+    /// RACK.reo_wnd_persist.
+    persist: u8,
+    /// RACK.dsack_round.
+    dsack_round: Option<SeqNumber>,
+    /// Segments sent again.
     pub retransmits: u32,
+    /// Recoveries that were taken back because nothing had been lost.
+    pub undone: u32,
 }
 
-impl Recovery {
-    /// Whether nothing waits for an acknowledgment.
-    pub fn is_empty(&self) -> bool {
-        self.sent.is_empty()
-    }
-
-    /// Whether one more segment may be in flight.
-    pub fn has_room(&self) -> bool {
-        self.sent.len() < RECORDS_MAX
-    }
-
-    /// Forgets everything.
-    pub fn clear(&mut self) {
-        self.sent = VecDeque::new();
-        self.in_flight = 0;
-        self.lost = 0;
-        self.sacked = 0;
-        self.episode = None;
-        self.probe_end = None;
-    }
-
-    /// A new segment was sent.
-    pub fn push(&mut self, seq: SeqNumber, len: u32, fin: bool, now: Instant) {
-        debug_assert!(self.sent.back().is_none_or(|last| last.end() == seq));
-        self.sent.push_back(Sent {
-            seq,
-            len,
-            sent_at: now,
-            fin,
-            sacked: false,
-            lost: false,
-            retransmitted: false,
-        });
-        self.in_flight += len;
-    }
-
-    /// Asserts what must hold between calls.
-    pub fn assert_invariants(&self, snd_una: SeqNumber, snd_nxt: SeqNumber) {
-        let mut next = snd_una;
-        let (mut in_flight, mut lost, mut sacked) = (0, 0, 0);
-        for sent in &self.sent {
-            assert_eq!(sent.seq, next, "records are contiguous from SND.UNA");
-            next = sent.end();
-            in_flight += if sent.is_in_flight() { sent.len } else { 0 };
-            lost += u32::from(sent.lost);
-            sacked += u32::from(sent.sacked);
-        }
-        assert_eq!((in_flight, lost, sacked), (self.in_flight, self.lost, self.sacked));
-        assert!(self.sent.is_empty() || next == snd_nxt, "records reach SND.NXT");
-    }
-
-    /// Everything not sacked is to be sent again.
-    pub fn mark_all_lost(&mut self) {
-        // RFC 2018, section 8: a peer may drop what it sacked. If the head is sacked and still here, it did.
-        let reneged = self.sent.front().is_some_and(|head| head.sacked);
-        if reneged {
-            self.sacked = 0;
-        }
-        for sent in &mut self.sent {
-            if reneged {
-                sent.sacked = false;
-            }
-            if !sent.sacked && !sent.lost {
-                sent.lost = true;
-                self.lost += 1;
-            }
-        }
-        self.in_flight = 0;
-    }
-
-    fn mark_lost(&mut self, index: usize) {
-        let sent = &mut self.sent[index];
-        debug_assert!(sent.is_in_flight());
-        sent.lost = true;
-        self.lost += 1;
-        self.in_flight -= sent.len;
-    }
-
-    /// The next segment to send again, marked as sent. `mss` splits a segment that grew too large.
-    fn take_lost(&mut self, mss: u32, now: Instant) -> Option<Sent> {
-        if self.lost == 0 {
-            return None;
-        }
-        let index = self.sent.iter().position(|sent| sent.lost)?;
-        if self.sent[index].len > mss {
-            self.split(index, mss);
-        }
-        let sent = &mut self.sent[index];
-        sent.lost = false;
-        sent.retransmitted = true;
-        sent.sent_at = now;
-        self.lost -= 1;
-        self.in_flight += sent.len;
-        self.retransmits += 1;
-        self.force = false;
-        Some(*sent)
-    }
-
-    /// Cuts a lost record in two, the first of `len` octets.
-    fn split(&mut self, index: usize, len: u32) {
-        let first = self.sent[index];
-        let rest = Sent { seq: first.seq + len, len: first.len - len, ..first };
-        self.sent[index] = Sent { len, fin: false, ..first };
-        self.sent.insert(index + 1, rest);
-        self.lost += 1;
-    }
-
-    /// Removes what `ack` covers.
-    fn acknowledge(&mut self, ack: SeqNumber, now: Instant, delivered: &mut Delivered) {
-        while let Some(&sent) = self.sent.front() {
-            if sent.end().after(ack) {
-                break;
-            }
-            self.sent.pop_front();
-            if sent.lost {
-                self.lost -= 1;
-            } else if !sent.sacked {
-                self.in_flight -= sent.len;
-            }
-            if sent.sacked {
-                self.sacked -= 1;
-            } else {
-                delivered.bytes += sent.len;
-                self.note_delivery(&sent, delivered, now);
-            }
-        }
-        // A part of a segment: the peer cut it, or took a part of it for want of room.
-        if let Some(head) = self.sent.front_mut()
-            && head.seq.before(ack)
-        {
-            let part = ack - head.seq;
-            head.seq = ack;
-            head.len -= part;
-            if head.is_in_flight() {
-                self.in_flight -= part;
-            }
-            if !head.sacked {
-                delivered.bytes += part;
-            }
-        }
-        if self.sent.is_empty() && self.sent.capacity() > RECORDS_KEPT {
-            self.sent.shrink_to(RECORDS_KEPT);
-        }
-    }
-
-    /// Marks what SACK blocks cover (RFC 6675, section 4, Update()).
-    fn sack(&mut self, blocks: &[(SeqNumber, SeqNumber)], now: Instant, delivered: &mut Delivered) {
-        let Some(first) = self.sent.front().map(|sent| sent.seq) else { return };
-        let end = self.sent.back().map_or(first, Sent::end);
-        for &(left, right) in blocks {
-            // A block below SND.UNA is a DSACK (RFC 2883); one beyond SND.NXT is nonsense.
-            if left.before(first) || right.after(end) || !left.before(right) {
-                continue;
-            }
-            let from = self.sent.partition_point(|sent| sent.seq.before(left));
-            for index in from..self.sent.len() {
-                let sent = self.sent[index];
-                if sent.end().after(right) {
-                    break;
-                }
-                if sent.sacked {
-                    continue;
-                }
-                if sent.lost {
-                    self.lost -= 1;
-                } else {
-                    self.in_flight -= sent.len;
-                }
-                self.sent[index].sacked = true;
-                self.sent[index].lost = false;
-                self.sacked += 1;
-                delivered.bytes += sent.len;
-                self.note_delivery(&sent, delivered, now);
-            }
-        }
-    }
-
-    /// RFC 8985, section 6.2, steps 1 to 3.
-    fn note_delivery(&mut self, sent: &Sent, delivered: &mut Delivered, now: Instant) {
-        let rtt = now.since(sent.sent_at);
-        if sent.retransmitted {
-            // The original may have been delivered: an answer faster than any round trip was for it.
-            if delivered.min_rtt.is_some_and(|least| rtt < least) {
-                return;
-            }
-        } else {
-            delivered.rtt = Some(rtt);
-            if self.forward.is_some_and(|forward| sent.end().before(forward)) {
-                self.reordering_seen = true;
-            }
-        }
-        self.forward = Some(self.forward.map_or(sent.end(), |forward| forward.max(sent.end())));
-        let newer = self.rack.is_none_or(|(at, end, _)| {
-            sent.sent_at > at || (sent.sent_at == at && sent.end().after(end))
-        });
-        if newer {
-            self.rack = Some((sent.sent_at, sent.end(), rtt));
-        }
-    }
-
-    /// RFC 8985, section 6.2, steps 4 and 5: what was sent long enough before the newest delivery is
-    /// lost. Returns when to look again.
-    fn detect_losses(&mut self, min_rtt: Duration, now: Instant) -> Option<Instant> {
-        let (at, end, rtt) = self.rack?;
-        let sure = self.episode.is_some() || self.sacked >= DUPLICATE_THRESHOLD;
-        let window = if sure && !self.reordering_seen { Duration::ZERO } else { min_rtt / 4 };
-        let mut again: Option<Instant> = None;
-        for index in 0..self.sent.len() {
-            let sent = self.sent[index];
-            let older = sent.sent_at < at || (sent.sent_at == at && sent.end().before(end));
-            if !sent.is_in_flight() || !older {
-                continue;
-            }
-            let deadline = sent.sent_at + rtt + window;
-            if deadline <= now {
-                self.mark_lost(index);
-            } else {
-                again = Some(again.map_or(deadline, |other| other.max(deadline)));
-            }
-        }
-        again
-    }
-}
-
-/// What an acknowledgment delivered.
-#[derive(Default)]
-struct Delivered {
-    bytes: u32,
-    rtt: Option<Duration>,
-    min_rtt: Option<Duration>,
+/// A tail probe that is out (RFC 8985, section 7.3).
+#[derive(Clone, Copy, Debug)]
+pub(super) struct TailProbe {
+    /// TLP.end_seq.
+    end: SeqNumber,
+    /// TLP.is_retrans.
+    resent: bool,
 }
 
 impl Connection {
+    /// Bytes believed to be on their way.
+    pub(super) fn in_flight(&self) -> u32 {
+        self.flight.as_ref().map_or(0, |flight| flight.board.in_flight())
+    }
+
+    /// Segments believed lost and not sent again.
+    pub(super) fn lost(&self) -> u32 {
+        self.flight.as_ref().map_or(0, |flight| flight.board.lost())
+    }
+
+    /// Whether one more segment may be in flight.
+    pub(super) fn has_record_room(&self) -> bool {
+        self.flight.as_ref().is_none_or(|flight| flight.board.has_room())
+    }
+
+    /// The window that counts now.
+    pub(super) fn cwnd(&self) -> u32 {
+        match self.flight.as_ref().and_then(|flight| flight.episode) {
+            Some(Episode { kind: EpisodeKind::Fast(prr), .. }) if self.negotiated.sack => prr.cwnd,
+            _ => self.congestion.cwnd(),
+        }
+    }
+
+    /// A new segment was sent.
+    pub(super) fn push_sent(&mut self, seq: SeqNumber, len: u32, fin: bool, cx: &mut Context<'_>) {
+        let flight = self.flight.get_or_insert_with(|| {
+            self.progress_at = cx.now;
+            cx.pools.flights.take()
+        });
+        flight.board.push(seq, len, fin, cx.now);
+        if let Some(prr) = flight.prr() {
+            prr.out = prr.out.saturating_add(len);
+        }
+    }
+
+    /// Forgets what is in flight.
+    pub(super) fn drop_flight(&mut self, cx: &mut Context<'_>) {
+        if let Some(flight) = self.flight.take() {
+            cx.pools.flights.give(flight);
+        }
+    }
+
     /// The acknowledgment field and SACK blocks of a segment: sequence space, round trip, loss, window.
-    pub(super) fn acknowledge(&mut self, segment: &Segment<'_>, is_duplicate: bool, now: Instant) {
+    pub(super) fn acknowledge(
+        &mut self,
+        segment: &Segment<'_>,
+        is_duplicate: bool,
+        cx: &mut Context<'_>,
+    ) {
+        let dsack = if self.negotiated.sack { duplicate_block(segment) } else { None };
+        let probe_matched = self.end_tail_probe(segment, dsack, is_duplicate);
+        let Some(mut flight) = self.flight.take() else { return };
         let advances = segment.ack.after(self.snd_una);
-        let in_flight_before = self.recovery.in_flight;
-        let mut delivered = Delivered { min_rtt: self.rtt.min_rtt(), ..Delivered::default() };
+        let in_flight_before = flight.board.in_flight();
+        let mut delivered = self.note_delivered(&mut flight, segment, is_duplicate, cx.now);
+        if delivered.reordered {
+            self.experience.reordering_seen = true;
+        }
+        if dsack.is_some() && !probe_matched {
+            self.widen_reordering_window(segment.ack);
+        }
+        if self.is_spurious(&mut flight, segment, &delivered, dsack, advances) {
+            self.undo(&mut flight);
+        }
+        let lost_before = flight.board.lost();
+        self.detect_losses(&mut flight, advances, &delivered, cx.now);
+        let safe = advances && flight.board.lost() <= lost_before;
+        let was_fast = flight.in_fast_recovery();
+        self.end_episode(&mut flight);
+        if was_fast && flight.episode.is_none() {
+            // The window is ssthresh now, and grows from the next acknowledgment on (RFC 6675, section 5).
+            delivered.bytes = 0;
+        }
+        self.steer(&mut flight, &delivered, in_flight_before, advances, safe, cx.now);
+        if advances {
+            self.progress_at = cx.now;
+            self.note_path_progress(&delivered);
+        }
+        if flight.board.is_empty() {
+            cx.pools.flights.give(flight);
+        } else {
+            self.flight = Some(flight);
+        }
+    }
+
+    fn note_delivered(
+        &mut self,
+        flight: &mut Flight,
+        segment: &Segment<'_>,
+        is_duplicate: bool,
+        now: Instant,
+    ) -> Delivered {
+        let advances = segment.ack.after(self.snd_una);
+        let point = flight.undo.as_ref().map(Undo::point);
+        let judgement = Judgement { now, min_rtt: self.rtt.min_rtt(), point };
+        let mut delivered = Delivered::default();
         if advances {
             self.snd_una = segment.ack;
-            self.recovery.acknowledge(segment.ack, now, &mut delivered);
-            self.recovery.duplicates = 0;
-            if self.recovery.probe_end.is_some_and(|end| end.at_or_before(segment.ack)) {
-                self.recovery.probe_end = None;
-            }
+            flight.board.acknowledge(segment.ack, &judgement, &mut delivered);
+            flight.duplicates = 0;
         }
         if self.negotiated.sack {
-            self.recovery.sack(segment.options.sack.as_slice(), now, &mut delivered);
-        } else if is_duplicate && (self.recovery.duplicates as usize) < self.recovery.sent.len() {
+            flight.board.sack(&segment.options.sack, &judgement, &mut delivered);
+        } else if is_duplicate && (flight.duplicates as usize) < flight.board.len() {
             // Each stands for a segment that left the network: more than there are would be forged.
-            self.recovery.duplicates += 1;
+            flight.duplicates += 1;
         }
-        if let Some(rtt) = delivered.rtt {
-            self.rtt.sample(rtt);
+        match delivered.rtt {
+            Some(rtt) => self.rtt.sample(rtt, now.seconds()),
+            // The peer answers, and what it answers was in the way of Karn's rule alone: the echoed
+            // timestamp is a sample, if a coarse one (RFC 7323, section 4.1).
+            None if advances && self.negotiated.timestamps => {
+                if let Some((_, echo)) = segment.options.timestamp {
+                    let elapsed = self.ts_value(now).wrapping_sub(echo);
+                    self.rtt.sample_coarse(Duration::from_millis(elapsed.into()), now.seconds());
+                }
+            }
+            None => {}
         }
-        self.detect_losses(advances, now);
-        self.end_episode();
-        self.grow_window(&delivered, in_flight_before, advances, now);
+        delivered
+    }
+
+    /// RFC 8985, section 6.2, step 4: the peer had it already, so we were too fast to believe it lost.
+    fn widen_reordering_window(&mut self, ack: SeqNumber) {
+        let experience = &mut self.experience;
+        if experience.dsack_round.is_none_or(|round| round.at_or_before(ack)) {
+            experience.dsack_round = Some(self.snd_nxt);
+            experience.widened = experience.widened.saturating_add(1);
+            experience.persist = REORDERING_PERSIST;
+        }
+    }
+
+    /// RACK.reo_wnd.
+    fn reordering_window(&self, flight: &Flight) -> Duration {
+        let sure = flight.episode.is_some() || flight.board.sacked() >= DUPLICATE_THRESHOLD;
+        if sure && !self.experience.reordering_seen {
+            return Duration::ZERO;
+        }
+        let quarter = self.rtt.min_rtt().unwrap_or_default() / 4;
+        let most = self.rtt.srtt().unwrap_or_default();
+        (quarter * (u32::from(self.experience.widened) + 1)).min(most)
     }
 
     /// Marks losses and begins an episode when there are any.
-    fn detect_losses(&mut self, advances: bool, now: Instant) {
+    fn detect_losses(
+        &mut self,
+        flight: &mut Flight,
+        advances: bool,
+        delivered: &Delivered,
+        now: Instant,
+    ) {
         if self.negotiated.sack {
-            if self.recovery.episode.is_some() || self.recovery.sacked > 0 {
-                let min_rtt = self.rtt.min_rtt().unwrap_or_default();
-                if let Some(again) = self.recovery.detect_losses(min_rtt, now) {
+            if flight.episode.is_some() || flight.board.sacked() > 0 {
+                let window = self.reordering_window(flight);
+                if let Some(again) = flight.board.detect_losses(window, now) {
                     self.send_timer = Some((again, SendTimer::Reordering));
                 }
             }
         } else {
-            self.detect_losses_without_sack(advances);
+            self.detect_losses_without_sack(flight, advances);
         }
-        if self.recovery.lost > 0 && self.recovery.episode.is_none() {
-            self.recovery.episode = Some(Episode { point: self.snd_nxt, timeout: false });
-            self.recovery.force = true;
+        if flight.board.lost() > 0 && flight.episode.is_none() {
+            let outstanding = self.snd_nxt - self.snd_una;
+            let unsacked = outstanding.saturating_sub(flight.board.sacked_bytes());
+            let prr =
+                Prr { flight_size: unsacked + delivered.bytes, delivered: 0, out: 0, cwnd: 0 };
+            flight.undo = Some(Undo::new(&self.congestion, self.snd_una, self.snd_nxt, false));
+            flight.episode = Some(Episode { point: self.snd_nxt, kind: EpisodeKind::Fast(prr) });
+            flight.force = true;
             self.congestion.lost();
         }
     }
 
     /// RFC 6582: the head is lost at the third duplicate, and at each partial acknowledgment after it.
-    fn detect_losses_without_sack(&mut self, advances: bool) {
+    fn detect_losses_without_sack(&mut self, flight: &mut Flight, advances: bool) {
         let partial = advances
-            && self
-                .recovery
-                .episode
-                .is_some_and(|episode| !episode.timeout && self.snd_una.before(episode.point));
-        let third =
-            self.recovery.episode.is_none() && self.recovery.duplicates >= DUPLICATE_THRESHOLD;
-        let head_in_flight = self.recovery.sent.front().is_some_and(Sent::is_in_flight);
-        if (partial || third) && head_in_flight {
-            self.recovery.mark_lost(0);
-            self.recovery.force = true;
+            && flight.in_fast_recovery()
+            && flight.episode.is_some_and(|episode| self.snd_una.before(episode.point));
+        let third = flight.episode.is_none() && flight.duplicates >= DUPLICATE_THRESHOLD;
+        if (partial || third) && flight.board.mark_head_lost() {
+            flight.force = true;
         }
     }
 
-    fn end_episode(&mut self) {
-        if let Some(episode) = self.recovery.episode
-            && !self.snd_una.before(episode.point)
-            && self.recovery.lost == 0
-        {
-            self.recovery.episode = None;
-            self.recovery.duplicates = 0;
+    fn end_episode(&mut self, flight: &mut Flight) {
+        let Some(episode) = flight.episode else { return };
+        if self.snd_una.before(episode.point) || flight.board.lost() > 0 {
+            return;
+        }
+        flight.episode = None;
+        flight.duplicates = 0;
+        self.experience.persist = self.experience.persist.saturating_sub(1);
+        if self.experience.persist == 0 {
+            self.experience.widened = 0;
         }
     }
 
-    fn grow_window(
+    /// The window after an acknowledgment: by PRR in fast recovery, else by the algorithm.
+    fn steer(
         &mut self,
+        flight: &mut Flight,
         delivered: &Delivered,
         in_flight_before: u32,
         advances: bool,
+        safe: bool,
         now: Instant,
     ) {
+        let pipe = flight.board.in_flight();
+        let (ssthresh, mss) = (self.congestion.ssthresh(), u32::from(self.payload_max()));
+        if let Some(prr) = flight.prr() {
+            if delivered.bytes > 0 || prr.out == 0 {
+                prr.acked(delivered.bytes, pipe, ssthresh, mss, safe);
+            }
+            return;
+        }
         if delivered.bytes == 0 || !advances {
             return;
         }
-        let in_fast_recovery = self.recovery.episode.is_some_and(|episode| !episode.timeout);
         // RFC 7661 in spirit: a window that was not used is not a window that was tested.
         let used =
             self.cwnd_limited || in_flight_before.saturating_mul(2) >= self.congestion.cwnd();
-        if !in_fast_recovery && used {
-            self.congestion.acked(delivered.bytes, self.rtt.srtt().unwrap_or_default(), now);
+        if used {
+            self.congestion.acked(&Acked {
+                bytes: delivered.bytes,
+                rtt: delivered.rtt,
+                srtt: self.rtt.srtt().unwrap_or_default(),
+                una: self.snd_una,
+                nxt: self.snd_nxt,
+                now,
+            });
         }
         self.cwnd_limited = false;
     }
 
-    /// What may be in flight beyond what is: the congestion window, and without SACK a segment for each
-    /// duplicate acknowledgment (it left the network).
+    /// What may be in flight beyond what is: the window, and without SACK a segment for each duplicate
+    /// acknowledgment (it left the network; RFC 3042 before a loss is certain, RFC 5681 after).
     pub(super) fn congestion_room(&self) -> u32 {
-        let left = self.recovery.duplicates.saturating_mul(u32::from(self.mss));
-        self.congestion.cwnd().saturating_add(left).saturating_sub(self.recovery.in_flight)
+        let duplicates = self.flight.as_ref().map_or(0, |flight| flight.duplicates);
+        let left = duplicates.saturating_mul(u32::from(self.mss));
+        self.cwnd().saturating_add(left).saturating_sub(self.in_flight())
     }
 
     /// The next lost segment, if the window lets it go now.
     pub(super) fn next_retransmission(&mut self, now: Instant) -> Option<Sent> {
-        if self.recovery.lost == 0 {
+        if self.lost() == 0 {
             return None;
         }
         let mss = u32::from(self.payload_max());
         let room = self.congestion_room();
-        if !self.recovery.force && room < mss && self.recovery.in_flight > 0 {
+        let timestamp = self.ts_value(now);
+        let flight = self.flight.as_mut()?;
+        if !flight.force && room < mss && flight.board.in_flight() > 0 {
             return None;
         }
-        self.recovery.take_lost(mss, now)
+        let sent = flight.board.take_lost(mss, now)?;
+        flight.force = false;
+        self.experience.retransmits += 1;
+        if let Some(undo) = &mut flight.undo {
+            undo.retransmitted(timestamp);
+        }
+        if let Some(prr) = flight.prr() {
+            prr.out = prr.out.saturating_add(sent.len);
+        }
+        Some(sent)
     }
 
-    /// The tail probe sends the last segment again (RFC 8985, section 7.3), when nothing new can go.
-    pub(super) fn probe_tail(&mut self, now: Instant) -> Option<Sent> {
-        let last = self.recovery.sent.len().checked_sub(1)?;
-        if self.recovery.sent[last].is_in_flight() {
-            self.recovery.mark_lost(last);
-        }
-        let lost_before = self.recovery.sent.iter().filter(|sent| sent.lost).count();
-        if lost_before != 1 {
-            return None;
-        }
-        self.recovery.take_lost(u32::from(self.payload_max()), now)
-    }
+    // The tail probe (RFC 8985, section 7).
 
-    /// Sets the one timer of sending to what is due next.
-    pub(super) fn arm_send_timer(&mut self, now: Instant) {
-        if let Some((_, SendTimer::Reordering)) = self.send_timer
-            && !self.recovery.is_empty()
-        {
-            return;
-        }
-        self.send_timer = if self.recovery.is_empty() {
-            None
-        } else {
-            Some(self.probe_deadline(now).unwrap_or((now + self.rtt.rto(), SendTimer::Retransmit)))
-        };
-    }
-
-    /// RFC 8985, section 7.2: a probe goes before the timeout, once per tail, and not during recovery.
+    /// Section 7.2: a probe goes before the timeout, once per tail, and not during recovery.
     fn probe_deadline(&self, now: Instant) -> Option<(Instant, SendTimer)> {
         let srtt = self.rtt.srtt()?;
+        let flight = self.flight.as_ref()?;
         let allowed = self.negotiated.sack
-            && self.recovery.episode.is_none()
-            && self.recovery.probe_end.is_none()
+            && flight.episode.is_none()
+            && self.tail_probe.is_none()
             && self.timeouts == 0
-            && self.recovery.sacked == 0
+            && flight.board.sacked() == 0
             && self.state != State::SynSent;
         if !allowed {
             return None;
         }
         let mut wait = (srtt * 2).max(PROBE_MIN);
-        if self.recovery.sent.len() == 1 {
+        if flight.board.len() == 1 {
             wait += PEER_ACK_DELAY;
         }
         (wait < self.rtt.rto()).then_some((now + wait, SendTimer::TailProbe))
     }
 
-    /// The timer of sending expired.
-    pub(super) fn handle_send_timer(
+    /// Section 7.3: the last segment again, when nothing new can go.
+    pub(super) fn probe_tail(&mut self, now: Instant) -> Option<Sent> {
+        let mss = u32::from(self.payload_max());
+        let flight = self.flight.as_mut()?;
+        if !flight.board.mark_tail_lost() {
+            return None;
+        }
+        let sent = flight.board.take_lost(mss, now)?;
+        self.experience.retransmits += 1;
+        self.note_probe(true);
+        Some(sent)
+    }
+
+    /// A probe was sent.
+    pub(super) fn note_probe(&mut self, resent: bool) {
+        self.tail_probe = Some(TailProbe { end: self.snd_nxt, resent });
+    }
+
+    /// Section 7.4: what became of the probe. Whether a DSACK told of it.
+    fn end_tail_probe(
         &mut self,
-        timer: SendTimer,
-        config: &TcpConfig,
-        now: Instant,
-        pool: &mut BufferPool,
-    ) {
+        segment: &Segment<'_>,
+        dsack: Option<(SeqNumber, SeqNumber)>,
+        is_duplicate: bool,
+    ) -> bool {
+        let Some(probe) = self.tail_probe else { return false };
+        if segment.ack.before(probe.end) {
+            return false;
+        }
+        let matched = probe.resent && dsack.is_some_and(|(_, right)| right == probe.end);
+        let beyond = segment.ack.after(probe.end);
+        let bare_duplicate = is_duplicate && segment.options.sack.is_empty();
+        if probe.resent && !matched && beyond {
+            // The probe repaired a loss that nobody else has noticed.
+            self.congestion.lost();
+        }
+        if !probe.resent || matched || beyond || bare_duplicate {
+            self.tail_probe = None;
+        }
+        matched
+    }
+
+    // Timers.
+
+    /// Sets the one timer of sending to what is due next.
+    pub(super) fn arm_send_timer(&mut self, cx: &Context<'_>) {
+        let empty = self.flight.is_none();
+        if let Some((_, SendTimer::Reordering)) = self.send_timer
+            && !empty
+        {
+            return;
+        }
+        self.send_timer = if empty {
+            self.keepalive_deadline(cx.config)
+        } else {
+            let probe = self.probe_deadline(cx.now);
+            Some(probe.unwrap_or_else(|| (self.timeout_at(cx), SendTimer::Retransmit)))
+        };
+    }
+
+    /// The timer of sending expired.
+    pub(super) fn handle_send_timer(&mut self, timer: SendTimer, cx: &mut Context<'_>) {
         match timer {
             SendTimer::Reordering => {
-                self.detect_losses(false, now);
+                if let Some(mut flight) = self.flight.take() {
+                    let nothing = Delivered::default();
+                    self.detect_losses(&mut flight, false, &nothing, cx.now);
+                    self.steer(&mut flight, &nothing, 0, false, false, cx.now);
+                    self.flight = Some(flight);
+                }
                 if self.send_timer.is_none() {
-                    self.arm_send_timer(now);
+                    self.arm_send_timer(cx);
                 }
             }
             SendTimer::TailProbe => {
-                self.recovery.probe_end = Some(self.snd_nxt);
                 self.probe = Some(SendTimer::TailProbe);
-                self.send_timer = Some((now + self.rtt.rto(), SendTimer::Retransmit));
+                self.send_timer = Some((self.timeout_at(cx), SendTimer::Retransmit));
             }
-            SendTimer::Persist | SendTimer::Retransmit => {
-                self.handle_timeout(timer, config, now, pool);
-            }
+            SendTimer::Keepalive => self.handle_keepalive(cx),
+            SendTimer::Persist => self.handle_persist(cx),
+            SendTimer::Retransmit => self.handle_timeout(cx),
         }
     }
 
-    fn handle_timeout(
-        &mut self,
-        timer: SendTimer,
-        config: &TcpConfig,
-        now: Instant,
-        pool: &mut BufferPool,
-    ) {
-        let retries = match self.state {
-            State::SynSent | State::SynReceived => config.syn_retries,
-            _ if self.orphan => config.orphan_retries,
-            _ => config.retries,
-        };
-        if self.timeouts >= retries {
+    /// RFC 6298, section 5.4 to 5.6.
+    fn handle_timeout(&mut self, cx: &mut Context<'_>) {
+        if self.gives_up(cx) {
             // The peer is told in case it lives: it may be only the way to us that is broken.
-            self.abort(pool);
+            self.abort(cx);
             self.error = Some(ConnectionError::TimedOut);
             return;
         }
-        self.timeouts += 1;
+        let first = self.timeouts == 0;
+        self.timeouts = self.timeouts.saturating_add(1);
         self.rtt.back_off();
-        if timer == SendTimer::Persist {
-            self.probe = Some(SendTimer::Persist);
-            self.send_timer = Some((now + self.rtt.rto(), SendTimer::Persist));
-            return;
+        self.suspect_black_hole(cx);
+        let Some(flight) = self.flight.as_mut() else { return };
+        if first && flight.episode.is_none() {
+            flight.undo = Some(Undo::new(&self.congestion, self.snd_una, self.snd_nxt, true));
         }
-        self.congestion.timed_out(self.timeouts == 1);
-        self.recovery.mark_all_lost();
-        self.recovery.duplicates = 0;
-        self.recovery.probe_end = None;
-        self.recovery.episode = Some(Episode { point: self.snd_nxt, timeout: true });
-        self.recovery.force = true;
-        self.send_timer = Some((now + self.rtt.rto(), SendTimer::Retransmit));
+        // Within a fast recovery the window was reduced already (RFC 5681, section 4.3).
+        self.congestion.timed_out(first && !flight.in_fast_recovery());
+        flight.board.mark_all_lost();
+        flight.duplicates = 0;
+        flight.episode = Some(Episode { point: self.snd_nxt, kind: EpisodeKind::Timeout });
+        flight.force = true;
+        self.tail_probe = None;
+        self.send_timer = Some((self.timeout_at(cx), SendTimer::Retransmit));
     }
 
-    /// The path changed: segments not sent yet are no larger than it takes.
-    pub(crate) fn limit_mss(&mut self, mss: u16) {
-        self.mss = self.mss.min(mss);
+    /// What is in flight goes again at once, in smaller pieces: lost to its size, not to congestion, so
+    /// that the window stays as it is.
+    pub(super) fn resend_larger(&mut self, len: u32) {
+        let Some(flight) = self.flight.as_mut() else { return };
+        flight.board.mark_larger_lost(len);
+        if flight.board.lost() > 0 {
+            let episode = Episode { point: self.snd_nxt, kind: EpisodeKind::Timeout };
+            flight.episode.get_or_insert(episode);
+            flight.force = true;
+        }
     }
 
-    /// The path takes only segments of `mss` bytes: what is in flight and larger goes again (RFC 1191).
-    pub(crate) fn reduce_mss(&mut self, mss: u16, now: Instant) {
-        let mss = mss.max(super::MSS_MIN);
-        if mss >= self.mss {
-            return;
+    /// Everything goes again, once.
+    pub(super) fn resend_all(&mut self) {
+        if let Some(flight) = self.flight.as_mut() {
+            flight.board.mark_all_lost();
         }
-        self.mss = mss;
-        self.congestion.set_mss(u32::from(mss));
-        let largest = u32::from(self.payload_max());
-        for index in 0..self.recovery.sent.len() {
-            let sent = self.recovery.sent[index];
-            if sent.is_in_flight() && sent.len > largest {
-                self.recovery.mark_lost(index);
+    }
+}
+
+/// The block of what arrived twice, if an acknowledgment has one (RFC 2883, section 4): the first, when
+/// it lies below the acknowledgment or within the second.
+fn duplicate_block(segment: &Segment<'_>) -> Option<(SeqNumber, SeqNumber)> {
+    let blocks = segment.options.sack.as_slice();
+    let &(left, right) = blocks.first()?;
+    let below = right.at_or_before(segment.ack);
+    let within =
+        blocks.get(1).is_some_and(|&(from, to)| from.at_or_before(left) && right.at_or_before(to));
+    (left.before(right) && (below || within)).then_some((left, right))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// RFC 9937, section 7, first example: one of twenty segments lost; Reno's half.
+    #[test]
+    fn prr_sends_a_segment_for_every_second_one_delivered() {
+        const MSS: u32 = 1000;
+        let mut prr = Prr { flight_size: 20 * MSS, delivered: 0, out: 0, cwnd: 0 };
+        let mut pipe = 19 * MSS;
+        let mut sent = 0;
+        for ack in 0..18 {
+            pipe -= MSS;
+            prr.acked(MSS, pipe, 10 * MSS, MSS, ack > 0);
+            while prr.cwnd >= pipe + MSS {
+                pipe += MSS;
+                prr.out += MSS;
+                sent += 1;
             }
         }
-        if self.recovery.lost > 0 {
-            // Lost to size, not to congestion: the window stays as it is.
-            let episode = Episode { point: self.snd_nxt, timeout: true };
-            self.recovery.episode.get_or_insert(episode);
-            self.recovery.force = true;
-        }
-        self.arm_send_timer(now);
+        assert_eq!((sent, pipe), (9, 10 * MSS));
+    }
+
+    /// Half of a window lost: what is sent is no more than what was delivered, until safe ACKs come.
+    #[test]
+    fn prr_does_not_burst_after_heavy_losses() {
+        const MSS: u32 = 1000;
+        let mut prr = Prr { flight_size: 20 * MSS, delivered: 0, out: 0, cwnd: 0 };
+        let pipe = 4 * MSS;
+        prr.acked(3 * MSS, pipe, 10 * MSS, MSS, false);
+        assert_eq!(prr.cwnd, pipe + 3 * MSS);
+        prr.out += 3 * MSS;
+        prr.acked(MSS, pipe + 2 * MSS, 10 * MSS, MSS, true);
+        assert_eq!(prr.cwnd, pipe + 2 * MSS + 2 * MSS, "slow start once it is safe");
     }
 }

@@ -19,17 +19,21 @@
 
 mod closing;
 mod data;
+mod duplicates;
+mod liveness;
 mod matrix;
 mod opening;
 mod options;
+mod path;
 mod recovery;
+mod undo;
 mod windows;
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use super::{Connection, Handshake, State, TcpConfig};
-use crate::buffer::BufferPool;
+use super::congestion::CongestionControl;
+use super::{Connection, Context, Handshake, Keepalive, Pools, TcpConfig};
 use crate::flow::{Endpoint, FourTuple};
 use crate::segment::{Flags, Header, Options, SackBlocks, Segment};
 use crate::seq::SeqNumber;
@@ -121,7 +125,7 @@ struct Said {
 struct Host {
     connection: Connection,
     config: TcpConfig,
-    pool: BufferPool,
+    pools: Pools,
     now: Instant,
     base: Base,
     written: usize,
@@ -161,7 +165,7 @@ impl Host {
         let mut host = Host {
             connection,
             config: config.clone(),
-            pool: BufferPool::new(10_000),
+            pools: Pools::new(10_000),
             now,
             base,
             written: 0,
@@ -171,6 +175,12 @@ impl Host {
         };
         host.poll();
         host
+    }
+
+    /// Lets the connection do something.
+    fn with<T>(&mut self, act: impl FnOnce(&mut Connection, &mut Context<'_>) -> T) -> T {
+        let cx = &mut Context { config: &self.config, pools: &mut self.pools, now: self.now };
+        act(&mut self.connection, cx)
     }
 
     fn step(&mut self, statement: &str) {
@@ -194,44 +204,45 @@ impl Host {
                 assert!(std::mem::take(&mut self.connection.event_pending), "{}", self.place);
             }
             "calm" => assert!(!self.connection.event_pending, "{}", self.place),
-            "cwnd" => {
-                assert_eq!(
-                    self.connection.congestion.cwnd(),
-                    number::<u32>(rest),
-                    "{}",
-                    self.place
-                );
-            }
-            "retransmits" => {
-                assert_eq!(self.connection.retransmits(), number::<u32>(rest), "{}", self.place);
-            }
+            "cwnd" => self.expect_number(self.connection.cwnd(), rest),
+            "ssthresh" => self.expect_number(self.connection.congestion.ssthresh(), rest),
+            "retransmits" => self.expect_number(self.connection.retransmits(), rest),
+            "undone" => self.expect_number(self.connection.undone(), rest),
+            "keepalive" => self.keepalive(rest),
+            "patience" => self.connection.set_user_timeout(Some(duration(rest))),
             "finished" => assert!(self.connection.is_finished(), "{}", self.place),
             "idle" => assert_eq!(self.connection.deadline(), None, "no timer: {}", self.place),
-            "mss" => self.connection.reduce_mss(number(rest), self.now),
+            "mss" => self.with(|connection, cx| connection.reduce_mss(number(rest), cx)),
             "shut" => self.connection.shut(),
-            "close" => self.connection.close(&self.config, self.now, &mut self.pool),
-            "abort" => self.connection.abort(&mut self.pool),
+            "close" => self.with(|connection, cx| connection.close(cx)),
+            "abort" => self.with(|connection, cx| connection.abort(cx)),
             _ => match verb.strip_prefix('+') {
                 Some(time) => self.advance(duration(time)),
                 None => panic!("no such statement: {}", self.place),
             },
         }
         self.poll();
-        let held = self.connection.assert_invariants(&self.pool);
-        assert_eq!(self.pool.stats().used, held, "every buffer is in a queue: {}", self.place);
+        let held = self.connection.assert_invariants(&self.pools.buffers);
+        assert_eq!(
+            self.pools.buffers.stats().used,
+            held,
+            "every buffer is in a queue: {}",
+            self.place
+        );
     }
 
     fn finish(mut self) {
         self.expect_silence();
-        self.connection.release(&mut self.pool);
-        assert_eq!(self.pool.stats().used, 0, "all buffers are back: {}", self.place);
+        self.with(|connection, cx| connection.release(cx));
+        assert_eq!(self.pools.buffers.stats().used, 0, "all buffers are back: {}", self.place);
     }
 
     /// Lets the connection say what it has to say, as the stack does after every change.
     fn poll(&mut self) {
-        while let Some(outgoing) = self.connection.poll_segment(OWN_MSS, self.now) {
+        while let Some(outgoing) = self.with(|connection, cx| connection.poll_segment(OWN_MSS, cx))
+        {
             let mut payload = vec![0; outgoing.len];
-            self.connection.copy_payload(&self.pool, outgoing.offset, &mut payload);
+            self.connection.copy_payload(&self.pools.buffers, outgoing.offset, &mut payload);
             self.said.push_back(Said { header: outgoing.header, payload });
             assert!(self.said.len() < 1000, "talks without end: {}", self.place);
         }
@@ -257,8 +268,7 @@ impl Host {
             options,
             payload: &payload,
         };
-        let verdict =
-            self.connection.handle_segment(&segment, &self.config, self.now, &mut self.pool);
+        let verdict = self.with(|connection, cx| connection.handle_segment(&segment, cx));
         let verdict = format!("{verdict:?}");
         let expected = line.verdict.unwrap_or("Accepted");
         assert!(verdict.starts_with(expected), "{verdict} at {}", self.place);
@@ -328,21 +338,22 @@ impl Host {
         text + if flags.syn { &with_others } else { "" } + ">"
     }
 
+    fn expect_number(&self, found: u32, text: &str) {
+        assert_eq!(found, number::<u32>(text), "{}", self.place);
+    }
+
+    /// `keepalive 10s 1s 3`: idle, interval, count.
+    fn keepalive(&mut self, text: &str) {
+        let words: Vec<&str> = text.split_whitespace().collect();
+        let [idle, interval, count] = words[..] else { panic!("{}", self.place) };
+        let (idle, interval) = (duration(idle), duration(interval));
+        let keepalive = Keepalive { idle, interval, count: number(count) };
+        self.connection.set_keepalive(Some(keepalive), &self.config);
+    }
+
     fn expect_state(&self, text: &str) {
         let status = self.connection.status(&self.config);
-        let mut shown = match status.state {
-            State::SynSent => "SYN-SENT",
-            State::SynReceived => "SYN-RECEIVED",
-            State::Established => "ESTABLISHED",
-            State::FinWait1 => "FIN-WAIT-1",
-            State::FinWait2 => "FIN-WAIT-2",
-            State::CloseWait => "CLOSE-WAIT",
-            State::Closing => "CLOSING",
-            State::LastAck => "LAST-ACK",
-            State::TimeWait => "TIME-WAIT",
-            State::Closed => "CLOSED",
-        }
-        .to_owned();
+        let mut shown = status.state.to_string();
         if let Some(error) = status.error {
             shown += &format!(" {error:?}");
         }
@@ -353,14 +364,14 @@ impl Host {
     fn write(&mut self, text: &str) {
         let (count, takes) = text.split_once(" takes ").unwrap_or((text, text));
         let data = bytes(false, self.written, number(count));
-        let taken = self.connection.write(&data, &self.config, &mut self.pool);
+        let taken = self.with(|connection, cx| connection.write(&data, cx));
         assert_eq!(taken, number(takes), "{}", self.place);
         self.written += taken;
     }
 
     fn take(&mut self, count: usize) {
         let mut out = vec![0; count];
-        let got = self.connection.read(&mut out, &mut self.pool);
+        let got = self.with(|connection, cx| connection.read(&mut out, cx));
         assert_eq!(got, count, "bytes to read, {}", self.place);
         assert!(out == bytes(true, self.read, count), "wrong bytes, {}", self.place);
         self.read += count;
@@ -371,7 +382,7 @@ impl Host {
         let end = self.now + time;
         while let Some(at) = self.connection.deadline().filter(|&at| at <= end) {
             self.now = self.now.max(at);
-            self.connection.handle_deadline(&self.config, self.now, &mut self.pool);
+            self.with(|connection, cx| connection.handle_deadline(cx));
             if at < end {
                 self.poll();
                 self.expect_silence();

@@ -2,10 +2,20 @@
 //!
 //! Read:  RFC 9293, sections 3.8.6 (windows) and 3.10; RFC 1122, section 4.2.3.4
 
-use super::{Connection, SendTimer, State, WINDOW_SCALE};
-use crate::segment::{Flags, Header, Options};
+use std::time::Duration;
+
+use super::congestion::CongestionControl;
+use super::{Connection, Context, SendTimer, State, WINDOW_SCALE};
+use crate::segment::{Flags, Header, Options, SackBlocks};
 use crate::seq::SeqNumber;
 use crate::time::Instant;
+
+/// Bytes that options may take (RFC 9293, section 3.1).
+const OPTIONS_LEN_MAX: usize = 40;
+/// A paced connection may be so far ahead of its rate: the resolution of timers.
+const PACING_QUANTUM: Duration = Duration::from_millis(1);
+/// When buffers are scarce, windows close to so many segments: enough for who is in order to go on.
+const SCARCE_WINDOW_SEGMENTS: u32 = 4;
 
 /// A segment to be sent: its header, and which bytes of the send queue follow it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,21 +30,22 @@ pub(crate) struct Outgoing {
 impl Connection {
     /// The next segment to be sent, counted as sent; `None` when there is nothing to say now.
     /// `mss_own` is what we tell the peer in a SYN.
-    pub(crate) fn poll_segment(&mut self, mss_own: u16, now: Instant) -> Option<Outgoing> {
+    pub(crate) fn poll_segment(&mut self, mss_own: u16, cx: &mut Context<'_>) -> Option<Outgoing> {
         if self.state == State::Closed {
             return self.take_rst();
         }
-        self.restart_after_idle(now);
+        self.restart_after_idle(cx.now);
+        self.ask_path_again(cx.now);
         let outgoing = self
-            .next_syn(mss_own, now)
-            .or_else(|| self.next_retransmitted(now))
-            .or_else(|| self.next_new(now))
-            .or_else(|| self.next_probe(now))
-            .or_else(|| self.next_ack(now));
+            .next_syn(mss_own, cx)
+            .or_else(|| self.next_retransmitted(cx))
+            .or_else(|| self.next_new(cx))
+            .or_else(|| self.next_probe(cx))
+            .or_else(|| self.next_ack(cx));
         if outgoing.is_some() {
-            self.note_sent(now);
+            self.note_sent(cx.now);
         } else {
-            self.arm_persist(now);
+            self.arm_persist(cx);
         }
         outgoing
     }
@@ -49,13 +60,13 @@ impl Connection {
 
     /// RFC 5681, section 4.1.
     fn restart_after_idle(&mut self, now: Instant) {
-        if self.recovery.is_empty() && now.since(self.last_sent) > self.rtt.rto() {
+        if self.flight.is_none() && now.since(self.last_sent) > self.rtt.rto() {
             self.congestion.idled();
         }
     }
 
     /// The SYN, first or again; in SYN-RECEIVED with an acknowledgment.
-    fn next_syn(&mut self, mss_own: u16, now: Instant) -> Option<Outgoing> {
+    fn next_syn(&mut self, mss_own: u16, cx: &mut Context<'_>) -> Option<Outgoing> {
         let flags = match self.state {
             State::SynSent => Flags::SYN,
             State::SynReceived if self.snd_una == self.iss => Flags::SYN_ACK,
@@ -63,10 +74,10 @@ impl Connection {
         };
         if self.snd_nxt == self.iss {
             self.snd_nxt = self.iss + 1;
-            self.recovery.push(self.iss, 1, false, now);
-            self.arm_send_timer(now);
+            self.push_sent(self.iss, 1, false, cx);
+            self.arm_send_timer(cx);
         } else {
-            self.next_retransmission(now)?;
+            self.next_retransmission(cx.now)?;
         }
         let peer_spoke = flags.ack;
         let options = Options {
@@ -74,7 +85,7 @@ impl Connection {
             window_scale: (!peer_spoke || self.negotiated.rcv_scale > 0).then_some(WINDOW_SCALE),
             sack_permitted: !peer_spoke || self.negotiated.sack,
             timestamp: (!peer_spoke || self.negotiated.timestamps)
-                .then_some((self.ts_value(now), self.ts_recent)),
+                .then_some((self.ts_value(cx.now), self.ts_recent)),
             ..Options::default()
         };
         let ack = if peer_spoke { self.rcv_nxt } else { SeqNumber(0) };
@@ -84,36 +95,53 @@ impl Connection {
         Some(Outgoing { header, offset: 0, len: 0 })
     }
 
-    fn next_retransmitted(&mut self, now: Instant) -> Option<Outgoing> {
-        let sent = self.next_retransmission(now)?;
-        Some(self.data_segment(sent.seq, sent.len, sent.fin, now))
+    fn next_retransmitted(&mut self, cx: &mut Context<'_>) -> Option<Outgoing> {
+        let sent = self.next_retransmission(cx.now)?;
+        Some(self.data_segment(sent.seq, sent.len, sent.fin, cx))
     }
 
     /// New bytes, as the windows allow, and the FIN after the last of them.
-    fn next_new(&mut self, now: Instant) -> Option<Outgoing> {
+    fn next_new(&mut self, cx: &mut Context<'_>) -> Option<Outgoing> {
         let (len, fin) = self.sendable(false)?;
-        Some(self.send_new(len, fin, now))
+        if cx.config.pacing && !self.is_due(len, cx.now) {
+            return None;
+        }
+        Some(self.send_new(len, fin, cx))
     }
 
-    fn send_new(&mut self, len: u32, fin: bool, now: Instant) -> Outgoing {
+    /// Whether a paced connection may send `len` bytes now; if so, the next ones are due later by them.
+    fn is_due(&mut self, len: u32, now: Instant) -> bool {
+        let Some(srtt) = self.rtt.srtt() else { return true };
+        let Some(flight) = self.flight.as_mut() else { return true };
+        let at = flight.pace_at.unwrap_or(now).max(now);
+        if at.since(now) >= PACING_QUANTUM {
+            return false;
+        }
+        let rate = self.congestion.pacing_rate(srtt);
+        let gap = u64::from(len) * 1_000_000 / rate;
+        flight.pace_at = Some(at + Duration::from_micros(gap));
+        true
+    }
+
+    fn send_new(&mut self, len: u32, fin: bool, cx: &mut Context<'_>) -> Outgoing {
         let seq = self.snd_nxt;
         let space = len + u32::from(fin);
         self.snd_nxt += space;
-        let idle = self.recovery.is_empty();
-        self.recovery.push(seq, space, fin, now);
+        let idle = self.flight.is_none();
+        self.push_sent(seq, space, fin, cx);
         if idle
             || matches!(
                 self.send_timer,
                 None | Some((_, SendTimer::Persist | SendTimer::TailProbe))
             )
         {
-            self.arm_send_timer(now);
+            self.arm_send_timer(cx);
         }
         // An answer within the delay: the peer's requests are acknowledged by our responses.
         if len > 0 {
             self.quick_acks = 0;
         }
-        self.data_segment(seq, space, fin, now)
+        self.data_segment(seq, space, fin, cx)
     }
 
     /// How much new can be sent: bytes, and whether the FIN goes with them.
@@ -149,7 +177,7 @@ impl Connection {
         if len == 0 {
             return None;
         }
-        if !self.recovery.has_room() && !probing {
+        if !self.has_record_room() && !probing {
             return None;
         }
         if self.congestion_room() < len && !probing {
@@ -160,68 +188,89 @@ impl Connection {
     }
 
     /// A segment of the send queue.
-    fn data_segment(&mut self, seq: SeqNumber, space: u32, fin: bool, now: Instant) -> Outgoing {
+    fn data_segment(
+        &mut self,
+        seq: SeqNumber,
+        space: u32,
+        fin: bool,
+        cx: &Context<'_>,
+    ) -> Outgoing {
         let len = space - u32::from(fin);
         let offset = if len > 0 { seq - self.tx_seq } else { 0 };
         let last = offset as usize + len as usize == self.tx.len();
         let flags = Flags { fin, psh: len > 0 && last, ..Flags::ACK };
         let room = usize::from(self.mss) - len as usize;
-        let header = self.header(seq, flags, room, now);
+        let header = self.header(seq, flags, room, cx);
         Outgoing { header, offset: offset as usize, len: len as usize }
     }
 
     /// A probe that a timer asked for.
-    fn next_probe(&mut self, now: Instant) -> Option<Outgoing> {
-        match self.probe.take()? {
-            SendTimer::TailProbe => {
-                if let Some((len, fin)) = self.sendable(true) {
-                    return Some(self.send_new(len, fin, now));
-                }
-                let sent = self.probe_tail(now)?;
-                Some(self.data_segment(sent.seq, sent.len, sent.fin, now))
+    fn next_probe(&mut self, cx: &mut Context<'_>) -> Option<Outgoing> {
+        let probe = self.probe.take()?;
+        if probe != SendTimer::Keepalive
+            && let Some((len, fin)) = self.sendable(true)
+        {
+            let outgoing = self.send_new(len, fin, cx);
+            if probe == SendTimer::TailProbe {
+                self.note_probe(false);
             }
-            _ => {
-                if let Some((len, fin)) = self.sendable(true) {
-                    return Some(self.send_new(len, fin, now));
-                }
-                // An old sequence number makes the peer answer with its window, and takes no space.
-                let header = self.header(self.snd_una - 1, Flags::ACK, 40, now);
-                Some(Outgoing { header, offset: 0, len: 0 })
-            }
+            return Some(outgoing);
         }
+        if probe == SendTimer::TailProbe {
+            let sent = self.probe_tail(cx.now)?;
+            return Some(self.data_segment(sent.seq, sent.len, sent.fin, cx));
+        }
+        // An old sequence number makes the peer answer with its window, and takes no space.
+        let header = self.header(self.snd_una - 1, Flags::ACK, OPTIONS_LEN_MAX, cx);
+        Some(Outgoing { header, offset: 0, len: 0 })
     }
 
-    fn next_ack(&mut self, now: Instant) -> Option<Outgoing> {
+    fn next_ack(&mut self, cx: &Context<'_>) -> Option<Outgoing> {
         if !self.ack_now {
             return None;
         }
-        let header = self.header(self.snd_nxt, Flags::ACK, 40, now);
+        let header = self.header(self.snd_nxt, Flags::ACK, OPTIONS_LEN_MAX, cx);
         Some(Outgoing { header, offset: 0, len: 0 })
     }
 
     /// A header with acknowledgment and window; `room` bytes may be options.
-    fn header(&mut self, seq: SeqNumber, flags: Flags, room: usize, now: Instant) -> Header {
+    fn header(&mut self, seq: SeqNumber, flags: Flags, room: usize, cx: &Context<'_>) -> Header {
         let mut options = Options::default();
         if self.negotiated.timestamps {
-            options.timestamp = Some((self.ts_value(now), self.ts_recent));
+            options.timestamp = Some((self.ts_value(cx.now), self.ts_recent));
         }
-        if let Some(reassembly) = &self.reassembly
-            && self.negotiated.sack
-        {
-            let blocks = reassembly.sack_blocks();
-            let with_blocks = Options { sack: blocks, ..options };
-            if with_blocks.len() <= room {
-                options = with_blocks;
-            }
+        if self.negotiated.sack && (self.reassembly.is_some() || self.duplicate.is_some()) {
+            options.sack = self.sack_blocks(room.min(OPTIONS_LEN_MAX) - options.len());
         }
-        Header { seq, ack: self.rcv_nxt, flags, window: self.advertise(), options }
+        let window = self.advertise(cx.pools.buffers.is_scarce());
+        Header { seq, ack: self.rcv_nxt, flags, window, options }
+    }
+
+    /// As many blocks as `room` bytes hold: what came twice first (RFC 2883), then what came too early.
+    fn sack_blocks(&mut self, room: usize) -> SackBlocks {
+        let mut blocks = SackBlocks::default();
+        if let Some((left, right)) = self.duplicate {
+            blocks.push(left, right);
+        }
+        if let Some(reassembly) = &self.reassembly {
+            reassembly.report(&mut blocks);
+        }
+        let fitting = blocks.fitting(room);
+        if !fitting.is_empty() {
+            self.duplicate = None;
+        }
+        fitting
     }
 
     /// The window to offer; moves the right edge, never to the left (RFC 9293, section 3.8.6).
-    fn advertise(&mut self) -> u16 {
+    fn advertise(&mut self, is_scarce: bool) -> u16 {
         let scale = self.negotiated.rcv_scale;
         let held = self.rx.len() as u32;
-        let possible = self.rcv_nxt + self.rcv_buffer.saturating_sub(held);
+        let mut open = self.rcv_buffer.saturating_sub(held);
+        if is_scarce {
+            open = open.min(SCARCE_WINDOW_SEGMENTS * u32::from(self.rcv_mss));
+        }
+        let possible = self.rcv_nxt + open;
         let gain = if possible.after(self.rcv_edge) { possible - self.rcv_edge } else { 0 };
         // RFC 9293, section 3.8.6.2.2: the edge moves by a segment or by half of the buffer.
         if gain >= u32::from(self.rcv_mss).min(self.rcv_buffer / 2) {
@@ -251,12 +300,14 @@ impl Connection {
     }
 
     /// Something waits, nothing is in flight, and the window is closed: only a timer can go on.
-    fn arm_persist(&mut self, now: Instant) {
+    fn arm_persist(&mut self, cx: &Context<'_>) {
         let end = self.tx_seq + self.tx.len() as u32;
         let waiting = end.after(self.snd_nxt) || (self.fin_queued && end == self.snd_nxt);
         let open = !matches!(self.state, State::SynSent | State::SynReceived | State::Closed);
-        if open && waiting && self.recovery.is_empty() && self.send_timer.is_none() {
-            self.send_timer = Some((now + self.rtt.rto(), SendTimer::Persist));
+        let free = matches!(self.send_timer, None | Some((_, SendTimer::Keepalive)));
+        if open && waiting && self.flight.is_none() && free {
+            self.progress_at = cx.now;
+            self.send_timer = Some((self.timeout_at(cx), SendTimer::Persist));
         }
     }
 }

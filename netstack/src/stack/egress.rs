@@ -10,7 +10,7 @@ use std::collections::VecDeque;
 use smoltcp::wire::{IpAddress, IpProtocol, TcpPacket};
 
 use super::Stack;
-use crate::connection::Outgoing;
+use crate::connection::{Context, Outgoing};
 use crate::counters::Counters;
 use crate::fib::WireId;
 use crate::flow::{ConnId, Flow, FourTuple};
@@ -182,7 +182,7 @@ impl Stack {
         };
         let link_id = self.neighbors.link(path);
         let tuple = self.connections[id].tuple;
-        let mss_own = self.mss_of(link_id, tuple.remote.ip);
+        let mss_own = self.mss_own(link_id, tuple.remote.ip);
         let link = self.fib.link(link_id);
         let (source, destination) = (tuple.local.ip, tuple.remote.ip);
         let envelope = Envelope::new(link, mac, source, destination, IpProtocol::Tcp);
@@ -196,9 +196,11 @@ impl Stack {
             if !room {
                 break;
             }
-            let Some(outgoing) = connection.poll_segment(mss_own, now) else { break };
+            let Some(outgoing) = connection.poll_segment(mss_own, &mut context!(self, now)) else {
+                break;
+            };
             let Outgoing { header, offset, len } = outgoing;
-            let pool = &self.pool;
+            let pool = &self.pools.buffers;
             send_segment(&envelope, &tuple, &header, len, tx, |payload| {
                 connection.copy_payload(pool, offset, payload);
             });
@@ -229,7 +231,7 @@ impl Stack {
             _ => {
                 let path = self.path_to(connection.tuple.remote.ip, now)?;
                 let link = self.neighbors.link(path);
-                let mss = self.mss_of(link, self.connections[id].tuple.remote.ip);
+                let mss = self.mss_own(link, self.connections[id].tuple.remote.ip);
                 let connection = &mut self.connections[id];
                 connection.path = Some((self.fib_edition, path));
                 connection.limit_mss(mss);
@@ -242,7 +244,7 @@ impl Stack {
     fn unroutable(&mut self, id: ConnId, now: Instant) {
         let connection = &mut self.connections[id];
         if connection.orphan() || connection.state() == crate::connection::State::SynSent {
-            connection.unreachable(&mut self.pool);
+            connection.unreachable(&mut context!(self, now));
         }
         self.after_visit(id, false, now);
         self.tell(id);

@@ -14,7 +14,7 @@ use smoltcp::wire::{
 };
 
 use super::Stack;
-use crate::connection::{State, Verdict};
+use crate::connection::{Context, State, Verdict};
 use crate::counters::DropReason;
 use crate::fib::{LinkId, Origin, Ownership, WireId};
 use crate::flow::{ConnId, Endpoint, Flow, FourTuple, TimeWaitId};
@@ -163,8 +163,10 @@ impl Stack {
     /// A segment of a connection.
     pub(super) fn handle_connection(&mut self, id: ConnId, segment: &Segment<'_>, now: Instant) {
         let connection = &mut self.connections[id];
-        let verdict = connection.handle_segment(segment, &self.config.tcp, now, &mut self.pool);
+        let undone = connection.undone();
+        let verdict = connection.handle_segment(segment, &mut context!(self, now));
         let tuple = connection.tuple;
+        self.counters.undone += u64::from(connection.undone() - undone);
         match verdict {
             Verdict::Accepted => {}
             Verdict::OutOfWindow => self.counters.out_of_window += 1,
@@ -560,11 +562,11 @@ impl Stack {
                 let peer = about.tuple.remote.ip;
                 let overhead = crate::packet::ip_header_len(peer) + TCP_HEADER_LEN;
                 let mss = usize::from(credible_mtu(peer, mtu)).saturating_sub(overhead);
-                connection.reduce_mss(mss as u16, now);
+                connection.reduce_mss(mss as u16, &mut context!(self, now));
             }
             // RFC 1122, section 4.2.3.9: soft errors; only a connection that is not open yet gives up.
             PathError::Unreachable if connection.state() == State::SynSent => {
-                connection.unreachable(&mut self.pool);
+                connection.unreachable(&mut context!(self, now));
             }
             PathError::Unreachable => {}
         }

@@ -89,14 +89,14 @@ impl Stack {
         };
         listener.half_open += 1;
         self.counters.passive_opens += 1;
-        let mss_own = self.mss_of(tcp.link, tuple.remote.ip);
+        let mss_own = self.mss_own(tcp.link, tuple.remote.ip);
         let iss = self.initial_sequence(&tuple, now);
         let handshake = Handshake {
             tuple,
             iss: least_iss.map_or(iss, |least| iss.max(least)),
             irs: segment.seq,
             peer: segment.options,
-            mss: self.mss_of(route.link, tuple.remote.ip),
+            mss: self.mss_own(route.link, tuple.remote.ip),
             timestamp_offset: self.timestamp_offset(&tuple),
         };
         let half_open =

@@ -1,7 +1,8 @@
 //! Every state against every kind of segment, in every place, with every acknowledgment: RFC 9293,
 //! section 3.10.7.4, told once more as a table and compared.
 
-use super::{BASES, Host, OWN_MSS, State, config};
+use super::{BASES, Host, OWN_MSS, config};
+use crate::connection::State;
 use crate::connection::receive::Verdict;
 use crate::segment::{Flags, Options, Segment};
 
@@ -170,13 +171,17 @@ fn compare(host: &mut Host, kind: Kind, place: Place, ack: Acknowledges) {
     let ack =
         if nothing_in_flight && ack == Acknowledges::Nothing { Acknowledges::All } else { ack };
     let (verdict, after, answers) = expected(state, kind, place, ack);
-    let got: Verdict =
-        host.connection.handle_segment(&segment, &host.config, host.now, &mut host.pool);
+    let got: Verdict = host.with(|connection, cx| connection.handle_segment(&segment, cx));
     assert!(format!("{got:?}").starts_with(verdict), "{got:?}, not {verdict}: {}", host.place);
     assert_eq!(host.connection.state(), after, "{}", host.place);
-    let answer = host.connection.poll_segment(OWN_MSS, host.now);
+    let answer = host.with(|connection, cx| connection.poll_segment(OWN_MSS, cx));
     assert_eq!(answer.is_some(), answers, "{answer:?}: {}", host.place);
-    assert_eq!(host.connection.poll_segment(OWN_MSS, host.now), None, "once: {}", host.place);
-    let held = host.connection.assert_invariants(&host.pool);
-    assert_eq!(held, host.pool.stats().used);
+    assert_eq!(
+        host.with(|connection, cx| connection.poll_segment(OWN_MSS, cx)),
+        None,
+        "once: {}",
+        host.place
+    );
+    let held = host.connection.assert_invariants(&host.pools.buffers);
+    assert_eq!(held, host.pools.buffers.stats().used);
 }

@@ -253,7 +253,7 @@ fn three_blocks_name_a_loss_at_once() {
         > . 11001:12001(1000) ack 1
         < . 1:1(0) ack 1 <sack 1001:4001>
         > . 1:1001(1000) ack 1
-        cwnd 7000
+        ssthresh 7000
         retransmits 1",
     );
 }
