@@ -262,6 +262,13 @@ impl Queue {
         self.copy_from(pool, cursor, offset, out)
     }
 
+    /// A copy of all bytes.
+    pub fn to_vec(&self, pool: &BufferPool) -> Vec<u8> {
+        let mut bytes = vec![0; self.len()];
+        self.copy_out(pool, 0, &mut bytes);
+        bytes
+    }
+
     /// The place of the first byte.
     pub fn start(&self) -> Cursor {
         Cursor { buffer: self.head, base: 0 }

@@ -22,6 +22,7 @@ pub mod time;
 mod time_wait;
 pub mod wheel;
 
+pub use connection::snapshot::RestoreError;
 pub use connection::{
     Algorithm, ConnectionError, Description, Keepalive, State, Status, TcpConfig,
 };

@@ -32,6 +32,7 @@ use egress::{Replies, ResetLimit};
 pub use ingress::{Arrival, Disposition};
 
 use crate::buffer::PoolStats;
+use crate::connection::snapshot::{RestoreError, Snapshot};
 use crate::connection::{Connection, Context, Description, Keepalive, Pools, Status, TcpConfig};
 use crate::counters::Counters;
 use crate::fib::{Fib, LinkId};
@@ -440,6 +441,40 @@ impl Stack {
         let connection = self.connections.get(id)?;
         let headers = ip_header_len(connection.tuple.remote.ip) + TCP_HEADER_LEN;
         Some(connection.describe(headers as u16, &context!(self, now)))
+    }
+
+    /// A connection as bytes, for [`Stack::restore`] of this or another process; `None` when it is closed or
+    /// gone. It goes on here until [`Stack::abandon`].
+    pub fn snapshot(&self, id: ConnId, now: Instant) -> Option<Vec<u8>> {
+        self.connections.get(id)?.snapshot(&self.pools.buffers, now)
+    }
+
+    /// Lets go of a connection without a word to the peer: somebody else goes on with its snapshot.
+    pub fn abandon(&mut self, id: ConnId, now: Instant) {
+        self.forget(id, now);
+    }
+
+    /// A connection that goes on where a snapshot was taken, under the name `user`. Bytes that say none, or
+    /// one that cannot be, are refused, and nothing is changed.
+    pub fn restore(
+        &mut self,
+        bytes: &[u8],
+        user: u64,
+        now: Instant,
+    ) -> Result<ConnId, RestoreError> {
+        let snapshot = Snapshot::decode(bytes)?;
+        if self.flows.contains_key(&snapshot.tuple()) {
+            return Err(RestoreError::InUse);
+        }
+        if snapshot.buffers() > self.pools.buffers.available() {
+            return Err(RestoreError::NoBuffers);
+        }
+        let mut connection = Connection::restore(&snapshot, &mut context!(self, now));
+        connection.user = user;
+        self.orphans += usize::from(snapshot.is_orphan());
+        let id = self.insert(connection);
+        self.settle(id, now);
+        Ok(id)
     }
 
     /// All connections, in no particular order. A walk over all of them is for operators, not for packets.

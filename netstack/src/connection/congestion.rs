@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use cubic::Cubic;
 use reno::Reno;
+use serde::{Deserialize, Serialize};
 
 use crate::seq::SeqNumber;
 use crate::time::Instant;
@@ -28,7 +29,7 @@ const PACING_SLOW_START: u64 = 200;
 const PACING_AVOIDANCE: u64 = 120;
 
 /// Which algorithm.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Algorithm {
     /// RFC 9438, with HyStart++ (RFC 9406).
     #[default]

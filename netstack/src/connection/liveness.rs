@@ -8,6 +8,8 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use super::{Connection, ConnectionError, Context, SendTimer, State, TcpConfig};
 use crate::time::Instant;
 
@@ -30,7 +32,7 @@ impl Default for Keepalive {
 }
 
 /// The same in the fields of a connection: whole seconds, rounded up.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct KeepaliveSeconds {
     pub idle: u32,
     pub interval: u32,

@@ -11,7 +11,7 @@ use crate::segment::SackBlocks;
 use crate::seq::SeqNumber;
 
 /// Gaps that are kept track of. A peer that makes more is not helped by more memory.
-const RANGES_MAX: usize = 64;
+pub(super) const RANGES_MAX: usize = 64;
 
 #[derive(Debug)]
 struct Range {
@@ -161,6 +161,11 @@ impl Reassembly {
     /// Bytes held.
     pub fn len(&self) -> usize {
         self.ranges.iter().map(|range| range.bytes.len()).sum()
+    }
+
+    /// The ranges: where each begins, and its bytes.
+    pub fn ranges(&self) -> impl Iterator<Item = (SeqNumber, &Queue)> {
+        self.ranges.iter().map(|range| (range.start, &range.bytes))
     }
 
     /// Buffers held.

@@ -113,7 +113,7 @@ pub(crate) struct Flights {
 }
 
 impl Flights {
-    fn take(&mut self) -> Box<Flight> {
+    pub(super) fn take(&mut self) -> Box<Flight> {
         self.spare.pop().unwrap_or_default()
     }
 

@@ -13,13 +13,15 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::segment::SackBlocks;
 use crate::seq::SeqNumber;
 use crate::time::Instant;
 
 /// Segments in flight at most: a peer that asks for tiny segments must not make us keep tens of thousands
 /// of records. Full segments fill the largest send buffer before that.
-const RECORDS_MAX: usize = 4096;
+pub(super) const RECORDS_MAX: usize = 4096;
 /// Records that stay allocated in a scoreboard that is kept for the next use; more is given back.
 const RECORDS_KEPT: usize = 64;
 
@@ -47,6 +49,16 @@ impl Sent {
     pub fn is_in_flight(&self) -> bool {
         !self.sacked && !self.lost
     }
+}
+
+/// What a snapshot tells of a segment in flight.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct RestoredSegment {
+    /// Sequence space: payload, SYN and FIN.
+    pub len: u32,
+    pub fin: bool,
+    pub sacked: bool,
+    pub lost: bool,
 }
 
 /// What an acknowledgment delivered.
@@ -147,10 +159,6 @@ impl Scoreboard {
         self.sacked_bytes
     }
 
-    pub fn records(&self) -> impl Iterator<Item = &Sent> {
-        self.records.iter()
-    }
-
     pub fn len(&self) -> usize {
         self.records.len()
     }
@@ -184,6 +192,37 @@ impl Scoreboard {
             lost: false,
         });
         self.in_flight += len;
+    }
+
+    /// A segment that was sent elsewhere, before a snapshot. It counts as sent again, so that nobody
+    /// measures a round trip by it.
+    pub fn push_restored(&mut self, sent: &RestoredSegment, seq: SeqNumber, now: Instant) {
+        let RestoredSegment { len, fin, sacked, lost } = *sent;
+        self.push(seq, len, fin, now);
+        let record = self.records.back_mut().expect("it was pushed");
+        (record.retransmitted, record.sacked, record.lost) = (true, sacked, lost);
+        self.judged = seq + len;
+        if sacked {
+            self.sacked += 1;
+            self.sacked_bytes += len;
+            self.in_flight -= len;
+        } else if lost {
+            self.lost_from = if self.lost == 0 { seq } else { self.lost_from };
+            self.lost += 1;
+            self.in_flight -= len;
+        } else {
+            self.resent.push_back((now, seq));
+        }
+    }
+
+    /// The segments, for a snapshot.
+    pub fn segments(&self) -> impl Iterator<Item = RestoredSegment> {
+        self.records.iter().map(|&Sent { len, fin, sacked, lost, .. }| RestoredSegment {
+            len,
+            fin,
+            sacked,
+            lost,
+        })
     }
 
     /// The record that covers `seq`.

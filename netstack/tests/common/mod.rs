@@ -7,6 +7,7 @@
 #![allow(dead_code, reason = "each test takes what it needs")]
 
 pub mod lab;
+pub mod pair;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
