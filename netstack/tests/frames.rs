@@ -79,6 +79,87 @@ fn a_syn_ack_offers_what_the_syn_did() {
     assert_eq!(lab.one(&Tcp { addresses, ..Tcp::new("S", 5, None) }).mss, Some(1440));
 }
 
+/// ECN is not negotiated (RFC 3168, section 6.1.1): a SYN that asks for it is answered by one that does not,
+/// and marks that a peer sends all the same change nothing.
+#[test]
+fn ecn_is_not_negotiated() {
+    let mut lab = Lab::new();
+    let listener = lab.listen(10);
+    let syn_ack = lab.one(&Tcp::new("SEW", 100, None));
+    assert_eq!(syn_ack.flags, "S.");
+    let iss = syn_ack.seq;
+    lab.silence(&Tcp::new("", 101, Some(offset(iss, 1))));
+    let id = lab.stack.accept(listener, 1).unwrap();
+    let before = lab.stack.describe(id, lab.now).unwrap().cwnd;
+    let data = Tcp { payload: vec![7; 10], ..Tcp::new("EW", 101, Some(offset(iss, 1))) };
+    assert_eq!(lab.one(&data).flags, ".");
+    assert_eq!(lab.stack.describe(id, lab.now).unwrap().cwnd, before);
+}
+
+#[test]
+fn a_clamp_holds_in_what_is_offered_and_in_what_is_sent() {
+    let mut lab = Lab::with(link(), |config| config.tcp.mss_max = 900);
+    let listener = lab.listen(10);
+    let syn_ack = lab
+        .one(&Tcp { options: vec![TcpOption::MaxSegmentSize(1460)], ..Tcp::new("S", 100, None) });
+    assert_eq!(syn_ack.mss, Some(900));
+    lab.silence(&Tcp::new("", 101, Some(offset(syn_ack.seq, 1))));
+    let id = lab.stack.accept(listener, 1).unwrap();
+    assert_eq!(lab.stack.send(id, &[0; 1800], lab.now), 1800);
+    let sent: Vec<usize> =
+        lab.speak().iter().filter_map(|frame| see(frame)).map(|seen| seen.len).collect();
+    assert_eq!(sent, [900, 900]);
+}
+
+#[test]
+fn too_many_that_close_on_their_own_are_reset() {
+    let mut lab = Lab::with(link(), |config| config.orphans_max = 1);
+    let listener = lab.listen(10);
+    let (first, _) = lab.open(listener, 4001);
+    let (second, _) = lab.open(listener, 4002);
+    lab.stack.close(first, lab.now);
+    lab.stack.close(second, lab.now);
+    let flags: Vec<String> =
+        lab.speak().iter().filter_map(|frame| see(frame)).map(|seen| seen.flags).collect();
+    assert_eq!(flags, ["F.", "R."]);
+    assert_eq!(lab.stack.counters().orphans_reset, 1);
+}
+
+/// What the runtime API is to print, as `ss -ti` does.
+#[test]
+fn a_connection_describes_itself() {
+    let mut lab = Lab::new();
+    let listener = lab.listen(10);
+    let (id, _) = lab.open(listener, 4001);
+    lab.stack.send(id, &[0; 3000], lab.now);
+    let data = lab.speak();
+    assert_eq!(data.len(), 3);
+    let description = lab.stack.describe(id, lab.now).unwrap();
+    assert_eq!(description.in_flight, 3000);
+    assert_eq!((description.mss, description.pmtu), (1460, 1500));
+    let line = description.to_string();
+    for word in [
+        "10.0.0.1:80",
+        "10.0.0.2:4001",
+        "ESTABLISHED",
+        "send-q:3000",
+        "recv-q:0",
+        "cubic",
+        "wscale:0,0",
+        "mss:1460",
+        "pmtu:1500",
+        "cwnd:14600",
+        "inflight:3000",
+        "retrans:0",
+        "snd_wnd:60000",
+        "timer:retransmit,200.000",
+    ] {
+        assert!(line.contains(word), "no `{word}` in `{line}`");
+    }
+    assert!(!line.contains("ssthresh"), "no loss yet: {line}");
+    assert_eq!(lab.stack.connection_ids().collect::<Vec<_>>(), [id]);
+}
+
 #[test]
 fn urgent_data_is_data() {
     let mut lab = Lab::new();

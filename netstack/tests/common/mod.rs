@@ -162,7 +162,7 @@ pub struct Tcp {
     pub ports: [u16; 2],
     pub seq: u32,
     pub ack: Option<u32>,
-    /// Of "SFRU".
+    /// Of "SFRU", and "E" and "W" for ECE and CWR.
     pub flags: &'static str,
     pub window: u16,
     pub options: Vec<TcpOption<'static>>,
@@ -199,6 +199,8 @@ impl Tcp {
         packet.set_rst(self.flags.contains('R'));
         packet.set_urg(self.flags.contains('U'));
         packet.set_urgent_at(if self.flags.contains('U') { 1 } else { 0 });
+        packet.set_ece(self.flags.contains('E'));
+        packet.set_cwr(self.flags.contains('W'));
         packet.set_ack(self.ack.is_some());
         packet.set_window_len(self.window);
         let mut place = packet.options_mut();
@@ -219,7 +221,7 @@ impl Tcp {
 /// What a frame of the stack says, when it is TCP.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Seen {
-    /// Of "SFR.", in this order.
+    /// Of "SFR.EW", in this order.
     pub flags: String,
     pub seq: u32,
     pub ack: u32,
@@ -254,9 +256,8 @@ pub fn see(frame: &[u8]) -> Option<Seen> {
     let packet = TcpPacket::new_checked(payload).expect("TCP");
     assert!(packet.verify_checksum(&source, &destination));
     let mut flags = String::new();
-    for (set, letter) in
-        [(packet.syn(), 'S'), (packet.fin(), 'F'), (packet.rst(), 'R'), (packet.ack(), '.')]
-    {
+    let bits = [packet.syn(), packet.fin(), packet.rst(), packet.ack(), packet.ece(), packet.cwr()];
+    for (set, letter) in bits.into_iter().zip("SFR.EW".chars()) {
         flags.extend(set.then_some(letter));
     }
     let mut seen = Seen {
