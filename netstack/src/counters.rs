@@ -44,9 +44,13 @@ counters! {
         active_opens,
         /// Handshakes completed for a listener.
         accepted,
-        /// SYNs dropped because the listener's queue of handshakes is full.
-        syn_queue_full,
-        /// Completed handshakes kept waiting because the listener's accept queue is full.
+        /// SYNs answered by a cookie, because there is no room for another handshake.
+        cookies_sent,
+        /// Handshakes completed by the cookie that came back.
+        cookies_accepted,
+        /// Acknowledgments for a listener that no flow and no cookie explains, while cookies may come back.
+        cookies_failed,
+        /// SYNs and completed handshakes kept waiting because the listener's accept queue is full.
         accept_queue_full,
         /// Connections that could not get a source port.
         no_source_port,

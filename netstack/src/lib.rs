@@ -18,6 +18,7 @@ pub mod rss;
 mod segment;
 pub mod seq;
 mod stack;
+mod syn_cookie;
 pub mod time;
 mod time_wait;
 pub mod wheel;

@@ -43,6 +43,7 @@ use crate::packet::ip_header_len;
 use crate::rss::{self, Rss};
 use crate::segment::TCP_HEADER_LEN;
 use crate::seq::SeqNumber;
+use crate::syn_cookie::SynCookies;
 use crate::time::Instant;
 use crate::time_wait::TimeWaits;
 use crate::wheel::Wheel;
@@ -68,6 +69,9 @@ pub struct StackConfig {
     pub tcp: TcpConfig,
     /// Buffers of [`crate::buffer::BUFFER_SIZE`] that there may be.
     pub buffers: usize,
+    /// Handshakes under way that there may be, of all listeners together; each has its own bound too
+    /// ([`crate::Listen::backlog`]). Beyond either a SYN is answered by a cookie.
+    pub half_open_max: usize,
     /// TIME-WAIT records that there may be.
     pub time_wait_max: usize,
     /// Connections that their users have left and that still close, at most (Linux's tcp_max_orphans).
@@ -87,6 +91,7 @@ impl StackConfig {
             rss: Vec::new(),
             tcp: TcpConfig::default(),
             buffers: 65_536,
+            half_open_max: 65_536,
             time_wait_max: 65_536,
             orphans_max: 65_536,
             resets_per_second: 1000,
@@ -153,6 +158,7 @@ pub struct Stack {
     /// Connections that may have something to send.
     ready: VecDeque<ConnId>,
     events: VecDeque<Event>,
+    cookies: SynCookies,
     replies: Replies,
     reset_limit: ResetLimit,
     pools: Pools,
@@ -184,6 +190,7 @@ impl Stack {
             half_open_ids: Vec::new(),
             ready: VecDeque::new(),
             events: VecDeque::new(),
+            cookies: SynCookies::new(config.secret, config.worker),
             replies: Replies::default(),
             reset_limit: ResetLimit::new(config.resets_per_second),
             pools: Pools::new(config.buffers),
@@ -686,17 +693,18 @@ impl Stack {
         assert_eq!(self.pools.buffers.stats().used, held, "every buffer is in one queue");
         let orphans = self.connections.values().filter(|connection| connection.orphan()).count();
         assert_eq!(self.orphans, orphans);
-        for listener in self.listeners.values() {
-            assert!(listener.half_open <= self.half_opens.len());
-        }
+        let half_open: usize = self.listeners.values().map(|listener| listener.half_open).sum();
+        assert_eq!(half_open, self.half_opens.len(), "every handshake is one of a listener's");
+        assert!(half_open <= self.config.half_open_max);
     }
 }
 
 /// Uses of the keyed hash.
-mod usage {
+pub(crate) mod usage {
     pub const SOURCE_PORT: u8 = 1;
     pub const INITIAL_SEQUENCE: u8 = 2;
     pub const TIMESTAMP: u8 = 3;
+    pub const SYN_COOKIE: u8 = 4;
 }
 
 /// The index of a slot: small, dense, used again after the slot is free.

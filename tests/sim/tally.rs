@@ -44,7 +44,8 @@ const MUST_OCCUR: &[&str] = &[
     "challenged",
     "no_source_port",
     "no_buffer",
-    "syn_queue_full",
+    "cookies_accepted",
+    "accept_queue_full",
     "handed_to_owner",
     "handed_on",
 ];

@@ -43,11 +43,22 @@ enum Reply {
 #[derive(Default)]
 pub(super) struct Replies {
     queue: VecDeque<Reply>,
+    /// They took the last room: connections go first the next time.
+    yields: bool,
 }
 
 impl Replies {
     pub fn push_segment(&mut self, tuple: FourTuple, header: Header, counters: &mut Counters) {
         self.push(Reply::Segment(tuple, header), counters);
+    }
+
+    /// The answer to a SYN that may be spoofed: half of the places are kept for what is not.
+    pub fn push_cookie(&mut self, tuple: FourTuple, header: Header, counters: &mut Counters) {
+        if self.queue.len() < REPLIES_MAX / 2 {
+            self.push_segment(tuple, header, counters);
+        } else {
+            counters.replies_dropped += 1;
+        }
     }
 
     pub fn push_frame(&mut self, wire: WireId, bytes: Vec<u8>, counters: &mut Counters) {
@@ -95,7 +106,28 @@ impl Stack {
     }
 
     /// Writes what is to be sent, at most `budget` frames; returns how many.
+    ///
+    /// Replies go first: a SYN must not overtake the RST that clears its way. But a flood of SYNs makes as many
+    /// replies as there are frames in a turn. So they get half of the budget while connections have something
+    /// to say; and when the wire had no room left for those, they go first the next time.
     pub fn poll_transmit(&mut self, budget: usize, tx: &mut impl Transmit, now: Instant) -> usize {
+        let contended = !self.ready.is_empty() && !self.replies.queue.is_empty();
+        let share = if contended { budget.div_ceil(2) } else { budget };
+        let yielded = std::mem::take(&mut self.replies.yields);
+        let mut sent = 0;
+        if yielded {
+            sent += self.visit_ready(share, tx, now);
+        }
+        sent += self.send_replies(share.min(budget - sent), tx, now);
+        sent += self.visit_ready(budget - sent, tx, now);
+        sent += self.send_replies(budget - sent, tx, now);
+        self.replies.yields = contended && !yielded && sent < budget && !self.ready.is_empty();
+        self.counters.frames_out += sent as u64;
+        sent
+    }
+
+    /// Sends replies in their order; returns how many frames.
+    fn send_replies(&mut self, budget: usize, tx: &mut impl Transmit, now: Instant) -> usize {
         let mut sent = 0;
         while sent < budget {
             let Some(reply) = self.replies.queue.pop_front() else { break };
@@ -107,6 +139,12 @@ impl Stack {
                 }
             }
         }
+        sent
+    }
+
+    /// Visits connections that have something to say; returns how many frames.
+    fn visit_ready(&mut self, budget: usize, tx: &mut impl Transmit, now: Instant) -> usize {
+        let mut sent = 0;
         // A connection that has more to say than a visit allows goes to the end: visit each once.
         let mut visits = self.ready.len();
         while sent < budget && visits > 0 {
@@ -120,7 +158,6 @@ impl Stack {
                 }
             }
         }
-        self.counters.frames_out += sent as u64;
         sent
     }
 

@@ -222,9 +222,14 @@ impl Stack {
             self.handle_syn(listener, tcp, &tcp.segment, None, now);
             return Ok(Disposition::Done);
         }
+        let cookie_for = self.listener_for_cookie(tcp, now);
+        if cookie_for.is_some_and(|listener| self.handle_cookie(listener, tcp, now)) {
+            return Ok(Disposition::Done);
+        }
         if let Some(elsewhere) = self.who_may_know(tcp) {
             return Ok(elsewhere);
         }
+        self.counters.cookies_failed += u64::from(cookie_for.is_some());
         self.reset_unknown(tcp, now);
         Err(DropReason::NoFlow)
     }

@@ -1,6 +1,8 @@
 //! Listeners and handshakes.
 //!
-//! Read:  RFC 9293, sections 3.10.7.2 (LISTEN) and 3.10.7.4 (SYN-RECEIVED); RFC 5961
+//! Read:  RFC 9293, sections 3.10.7.2 (LISTEN) and 3.10.7.4 (SYN-RECEIVED); RFC 5961; RFC 4987
+
+use std::time::Duration;
 
 use slotmap::Key;
 
@@ -9,8 +11,12 @@ use super::{Event, ListenError, Stack, index_of};
 use crate::connection::{Connection, Handshake};
 use crate::fib::WireId;
 use crate::flow::{ConnId, Endpoint, Flow, HalfOpenId};
-use crate::handshake::{HalfOpen, Listen, Listener, ListenerId, SYN_ACK_RETRIES};
-use crate::segment::{Flags, Header, Segment};
+use crate::handshake::{
+    HalfOpen, Listen, Listener, ListenerId, SYN_ACK_RETRIES, SYN_ACK_RETRIES_SCARCE, SynAck,
+    SynOptions,
+};
+use crate::segment::{Flags, Header, Options, Segment};
+use crate::seq::SeqNumber;
 use crate::time::Instant;
 
 impl Stack {
@@ -66,20 +72,23 @@ impl Stack {
         })
     }
 
-    /// A SYN for a listener: a record, and a SYN-ACK.
+    /// A SYN for a listener: a record, and a SYN-ACK. Beyond the bounds of records, only a SYN-ACK.
     pub(super) fn handle_syn(
         &mut self,
         listener_id: ListenerId,
         tcp: &Tcp<'_>,
         segment: &Segment<'_>,
-        least_iss: Option<crate::seq::SeqNumber>,
+        least_iss: Option<SeqNumber>,
         now: Instant,
     ) {
         let listener = &mut self.listeners[listener_id];
-        let full = listener.half_open >= listener.listen.backlog.max(1)
-            || listener.accept_queue.len() >= listener.listen.backlog.max(1);
-        if full {
-            self.counters.syn_queue_full += 1;
+        if listener.is_accept_queue_full() {
+            // As Linux: whoever completes a handshake could not be taken in.
+            self.counters.accept_queue_full += 1;
+            return;
+        }
+        if listener.is_half_open_full() || self.half_opens.len() >= self.config.half_open_max {
+            self.send_cookie(tcp, segment, now);
             return;
         }
         let tuple = tcp.tuple;
@@ -89,18 +98,20 @@ impl Stack {
         };
         listener.half_open += 1;
         self.counters.passive_opens += 1;
-        let mss_own = self.mss_own(tcp.link, tuple.remote.ip);
         let iss = self.initial_sequence(&tuple, now);
-        let handshake = Handshake {
+        let half_open = HalfOpen {
             tuple,
             iss: least_iss.map_or(iss, |least| iss.max(least)),
             irs: segment.seq,
-            peer: segment.options,
+            syn: SynOptions::of(&segment.options),
             mss: self.mss_own(route.link, tuple.remote.ip),
+            mss_own: self.mss_own(tcp.link, tuple.remote.ip),
             timestamp_offset: self.timestamp_offset(&tuple),
+            listener: listener_id,
+            sent_at: now,
+            retries: 0,
+            retries_max: SYN_ACK_RETRIES,
         };
-        let half_open =
-            HalfOpen { handshake, listener: listener_id, sent_at: now, retries: 0, mss_own };
         let deadline = half_open.deadline();
         let id = self.half_opens.insert(half_open);
         let index = index_of(id);
@@ -115,9 +126,78 @@ impl Stack {
 
     pub(super) fn send_syn_ack(&mut self, id: HalfOpenId, now: Instant) {
         let Some(half_open) = self.half_opens.get(id) else { return };
-        let window = self.config.tcp.receive_buffer_initial.min(65535) as u16;
-        let header = half_open.header(window, now);
-        self.replies.push_segment(half_open.handshake.tuple, header, &mut self.counters);
+        let header = half_open.syn_ack(self.first_window(), now).header();
+        self.replies.push_segment(half_open.tuple, header, &mut self.counters);
+    }
+
+    /// The window of a SYN-ACK.
+    fn first_window(&self) -> u16 {
+        self.config.tcp.receive_buffer_initial.min(65535) as u16
+    }
+
+    // SYN cookies: RFC 4987, section 3.6.
+
+    /// Answers a SYN and forgets it.
+    fn send_cookie(&mut self, tcp: &Tcp<'_>, segment: &Segment<'_>, now: Instant) {
+        let (tuple, irs) = (tcp.tuple, segment.seq);
+        let syn = SynOptions::of(&segment.options);
+        // What the connection will go on from: it finds the same offset again.
+        let tsval = (now.millis() as u32).wrapping_add(self.timestamp_offset(&tuple));
+        let syn_ack = SynAck {
+            iss: self.cookies.make(&tuple, irs, &syn, now),
+            irs,
+            syn,
+            mss_own: self.mss_own(tcp.link, tuple.remote.ip),
+            tsval,
+            window: self.first_window(),
+        };
+        self.counters.cookies_sent += 1;
+        self.replies.push_cookie(tuple, syn_ack.header(), &mut self.counters);
+    }
+
+    /// Whether an acknowledgment of an unknown flow may complete a handshake that was answered by a cookie,
+    /// and whose.
+    pub(super) fn listener_for_cookie(&self, tcp: &Tcp<'_>, now: Instant) -> Option<ListenerId> {
+        let Flags { syn, rst, ack, .. } = tcp.segment.flags;
+        let may_be = ack && !syn && !rst && self.cookies.are_out(now);
+        may_be.then(|| self.listener_for(tcp.tuple.local, tcp.wire)).flatten()
+    }
+
+    /// An acknowledgment that may bring a cookie back. Returns whether it did; if not, another worker may know
+    /// its flow.
+    pub(super) fn handle_cookie(
+        &mut self,
+        listener_id: ListenerId,
+        tcp: &Tcp<'_>,
+        now: Instant,
+    ) -> bool {
+        let (tuple, segment) = (tcp.tuple, &tcp.segment);
+        let (iss, irs) = (segment.ack - 1, segment.seq - 1);
+        let Some(syn) = self.cookies.open(&tuple, irs, iss, now) else { return false };
+        if self.listeners[listener_id].is_accept_queue_full() {
+            // The peer sends again: the cookie counts a while.
+            self.counters.accept_queue_full += 1;
+            return true;
+        }
+        let Some(route) = self.fib.lookup(tuple.remote.ip) else {
+            self.counters.not_for_us += 1;
+            return true;
+        };
+        // A SYN that came again may have found a record meanwhile.
+        if let Some(Flow::HalfOpen(id)) = self.flows.get(&tuple).copied() {
+            self.forget_half_open(id);
+        }
+        self.counters.cookies_accepted += 1;
+        let handshake = Handshake {
+            tuple,
+            iss,
+            irs,
+            peer: Options { timestamp: segment.options.timestamp, ..syn.options() },
+            mss: self.mss_own(route.link, tuple.remote.ip),
+            timestamp_offset: self.timestamp_offset(&tuple),
+        };
+        self.establish(listener_id, &handshake, None, segment, now);
+        true
     }
 
     /// A segment of a handshake: RFC 9293, section 3.10.7.4, as far as it concerns SYN-RECEIVED.
@@ -129,7 +209,7 @@ impl Stack {
         now: Instant,
     ) -> bool {
         let half_open = &self.half_opens[id];
-        let Handshake { iss, irs, tuple, .. } = half_open.handshake;
+        let HalfOpen { iss, irs, tuple, .. } = *half_open;
         let expected = irs + 1;
         let window = self.config.tcp.receive_buffer_initial.min(65535);
         let in_window = !segment.seq.before(expected) && segment.seq.before(expected + window);
@@ -163,19 +243,29 @@ impl Stack {
         true
     }
 
-    /// The handshake is done: a connection, for the accept queue.
+    /// The handshake is done, if there is a place for the connection.
     fn complete(&mut self, id: HalfOpenId, segment: &Segment<'_>, now: Instant) {
         let listener_id = self.half_opens[id].listener;
-        let listener = &self.listeners[listener_id];
-        if listener.accept_queue.len() >= listener.listen.backlog.max(1) {
+        if self.listeners[listener_id].is_accept_queue_full() {
             // As Linux: the peer sends again, and may find a place then.
             self.counters.accept_queue_full += 1;
             return;
         }
         let Some(half_open) = self.take_half_open(id) else { return };
-        let tcp = &self.config.tcp;
-        let connection =
-            Connection::accept(&half_open.handshake, segment, half_open.rtt(now), tcp, now);
+        let (handshake, rtt) = (half_open.handshake(), half_open.rtt(now));
+        self.establish(listener_id, &handshake, rtt, segment, now);
+    }
+
+    /// A connection, for the accept queue. `segment` completed its handshake.
+    fn establish(
+        &mut self,
+        listener_id: ListenerId,
+        handshake: &Handshake,
+        rtt: Option<Duration>,
+        segment: &Segment<'_>,
+        now: Instant,
+    ) {
+        let connection = Connection::accept(handshake, segment, rtt, &self.config.tcp, now);
         let id = self.insert(connection);
         self.counters.accepted += 1;
         let listener = &mut self.listeners[listener_id];
@@ -188,8 +278,13 @@ impl Stack {
     }
 
     pub(super) fn handle_half_open_timer(&mut self, id: HalfOpenId, now: Instant) {
+        let is_scarce = 2 * self.half_opens.len() > self.config.half_open_max;
         let Some(half_open) = self.half_opens.get_mut(id) else { return };
-        if half_open.retries == SYN_ACK_RETRIES {
+        let is_scarce = is_scarce || self.listeners[half_open.listener].is_half_open_scarce();
+        if is_scarce {
+            half_open.retries_max = SYN_ACK_RETRIES_SCARCE;
+        }
+        if half_open.retries >= half_open.retries_max {
             self.forget_half_open(id);
             return;
         }
@@ -203,14 +298,14 @@ impl Stack {
 
     pub(super) fn forget_half_open(&mut self, id: HalfOpenId) {
         if let Some(half_open) = self.take_half_open(id) {
-            self.flows.remove(&half_open.handshake.tuple);
+            self.flows.remove(&half_open.tuple);
         }
     }
 
     /// The process ends: the peer is told.
     pub(super) fn reset_half_open(&mut self, id: HalfOpenId) {
         let Some(half_open) = self.half_opens.get(id) else { return };
-        let Handshake { iss, irs, tuple, .. } = half_open.handshake;
+        let HalfOpen { iss, irs, tuple, .. } = *half_open;
         let header = Header::bare(iss + 1, irs + 1, Flags::RST_ACK);
         self.replies.push_segment(tuple, header, &mut self.counters);
         self.forget_half_open(id);

@@ -86,22 +86,30 @@ pub fn address(ip: IpAddr, ownership: Ownership) -> Address {
 
 /// One link with these addresses, and the networks they are in.
 pub fn network(link: Link, own: Vec<Address>) -> Fib {
-    let route = |prefix: &str| Route {
-        prefix: prefix.parse().unwrap(),
-        link: LinkId(0),
-        gateway: None,
-        source: None,
-        metric: 0,
-        origin: Origin::Stated,
-    };
-    Fib::new(vec![link], own, vec![route("10.0.0.0/24"), route("fd00::/64")])
+    Fib::new(vec![link], own, vec![route("10.0.0.0/24", None), route("fd00::/64", None)])
+}
+
+/// The same with a router, behind which is all the rest of IPv4.
+pub fn routed(link: Link, router: IpAddr) -> Fib {
+    let routes = [("10.0.0.0/24", None), ("fd00::/64", None), ("0.0.0.0/0", Some(router))];
+    Fib::new(vec![link], own(), routes.map(|(prefix, via)| route(prefix, via)).to_vec())
+}
+
+fn route(prefix: &str, gateway: Option<IpAddr>) -> Route {
+    let prefix = prefix.parse().unwrap();
+    let (link, origin) = (LinkId(0), Origin::Stated);
+    Route { prefix, link, gateway, source: None, metric: 0, origin }
 }
 
 /// One link, two own addresses of each family, and the networks they are in.
 pub fn fib(link: Link) -> Fib {
+    network(link, own())
+}
+
+fn own() -> Vec<Address> {
     let sole = OWN.map(|ip| address(ip, Ownership::Sole));
     let shared = SHARED.map(|ip| address(ip, Ownership::Shared));
-    network(link, [sole, shared].concat())
+    [sole, shared].concat()
 }
 
 /// Ethernet in front of a payload.
@@ -231,6 +239,8 @@ pub struct Seen {
     pub scale: Option<u8>,
     pub sack_permitted: bool,
     pub timestamp: Option<(u32, u32)>,
+    /// SACK blocks.
+    pub sack: usize,
 }
 
 /// Takes an untagged frame apart and verifies its checksums.
@@ -270,6 +280,7 @@ pub fn see(frame: &[u8]) -> Option<Seen> {
         scale: None,
         sack_permitted: false,
         timestamp: None,
+        sack: 0,
     };
     let mut options = packet.options();
     while !options.is_empty() {
@@ -279,6 +290,7 @@ pub fn see(frame: &[u8]) -> Option<Seen> {
             TcpOption::WindowScale(shift) => seen.scale = Some(shift),
             TcpOption::SackPermitted => seen.sack_permitted = true,
             TcpOption::TimeStamp { tsval, tsecr } => seen.timestamp = Some((tsval, tsecr)),
+            TcpOption::SackRange(blocks) => seen.sack = blocks.iter().flatten().count(),
             _ => {}
         }
         options = rest;
