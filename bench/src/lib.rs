@@ -6,4 +6,6 @@
 //! Never: part of the balancer; knows nothing of its packages
 
 pub mod faulty_wire;
+pub mod frame_sender;
 pub mod packet_socket;
+pub mod syn_flood;

@@ -116,7 +116,7 @@ impl AsFd for PacketSocket {
     }
 }
 
-fn link_address(interface: &str) -> io::Result<LinkAddr> {
+pub(crate) fn link_address(interface: &str) -> io::Result<LinkAddr> {
     getifaddrs()?
         .filter(|entry| entry.interface_name == interface)
         .find_map(|entry| entry.address.and_then(|address| address.as_link_addr().copied()))

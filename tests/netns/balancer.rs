@@ -19,7 +19,7 @@ use nix::sys::signal::Signal;
 use crate::lab::{Lab, Netns, Output, PATIENCE, Process, wait_until};
 
 /// Where every configuration of the tests begins.
-const DEFAULTS: &str = "\
+pub const DEFAULTS: &str = "\
 defaults
     mode tcp
     timeout connect 5s

@@ -108,7 +108,7 @@ fn use_all(streams: &[TcpStream], round: u64) {
 }
 
 /// Bytes of memory that the balancer holds.
-fn resident(balancer: &mut Balancer) -> u64 {
+pub fn resident(balancer: &mut Balancer) -> u64 {
     let status = fs::read_to_string(format!("/proc/{}/status", balancer.process().pid()))
         .expect("the balancer runs");
     status

@@ -14,6 +14,7 @@ mod bytes;
 mod command;
 mod crowd;
 mod failures;
+mod flood;
 mod lab;
 mod peer;
 mod tagged;
@@ -94,6 +95,11 @@ const TESTS: &[(&str, Needs, fn())] = &[
     ("failures::a_client_that_resets", Any, failures::a_client_that_resets),
     ("failures::the_client_closes_its_half_first", Any, failures::client_closes_first),
     ("failures::the_server_closes_its_half_first", Any, failures::server_closes_first),
+    (
+        "flood::clients_get_through_and_nothing_is_left",
+        Xlb,
+        flood::clients_get_through_and_nothing_is_left,
+    ),
     ("crowd::fifteen_thousand_connections", Any, crowd::fifteen_thousand_connections),
 ];
 

@@ -13,18 +13,23 @@ use std::os::fd::AsRawFd;
 use clap::Parser;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use nix::sys::socket::{Backlog, listen};
-use xlb_bench::faulty_wire;
+use xlb_bench::{faulty_wire, syn_flood};
 
 use crate::bytes;
 use crate::lab::{Lab, Netns, Process};
 
 /// Starts a peer in a namespace of the lab and waits until it is ready.
 pub fn spawn(lab: &Lab, netns: &Netns, role: &str, arguments: &[&str]) -> Process {
-    let this = std::env::current_exe().expect("a running program has a file");
-    let this = this.to_str().expect("cargo's paths are plain");
-    let mut process = lab.spawn(netns, this, &[&["peer", role], arguments].concat());
+    let mut process = start(lab, netns, role, arguments);
     process.wait_for_log("ready");
     process
+}
+
+/// Starts a peer that begins at once.
+pub fn start(lab: &Lab, netns: &Netns, role: &str, arguments: &[&str]) -> Process {
+    let this = std::env::current_exe().expect("a running program has a file");
+    let this = this.to_str().expect("cargo's paths are plain");
+    lab.spawn(netns, this, &[&["peer", role], arguments].concat())
 }
 
 /// The status to exit with, if this process is a peer.
@@ -36,6 +41,8 @@ pub fn run_if_asked() -> Option<i32> {
     }
     let result = match role.as_str() {
         "faulty-wire" => faulty_wire::run(&faulty_wire::Options::parse_from(&arguments[2..])),
+        "syn-flood" => syn_flood::run(&syn_flood::Options::parse_from(&arguments[2..]))
+            .map(|report| println!("{report}")),
         "echo" => echo_crowd(rest),
         "pour" => pour(rest),
         _ => Err(io::Error::other(format!("there is no role '{role}'"))),
