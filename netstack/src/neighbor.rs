@@ -75,6 +75,11 @@ impl Neighbors {
         }
     }
 
+    /// Bytes that are allocated for neighbours.
+    pub fn allocated_bytes(&self) -> usize {
+        self.entries.capacity() * size_of::<Neighbor>() + self.index.allocation_size()
+    }
+
     /// The entry of a next hop; `None` when there are too many.
     pub fn intern(&mut self, next_hop: NextHop) -> Option<PathId> {
         let NextHop { link, address, origin } = next_hop;

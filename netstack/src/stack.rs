@@ -15,6 +15,7 @@ macro_rules! context {
 }
 
 mod egress;
+mod footprint;
 mod ingress;
 mod passive;
 

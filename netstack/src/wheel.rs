@@ -60,6 +60,11 @@ impl Wheel {
         self.armed
     }
 
+    /// Bytes that are allocated for timers, set or not.
+    pub fn allocated_bytes(&self) -> usize {
+        self.nodes.capacity() * size_of::<Node>()
+    }
+
     /// Sets the timer of `entity`, in place of one that it may have.
     pub fn set(&mut self, entity: u32, deadline: Instant) {
         let index = entity as usize;
