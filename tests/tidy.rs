@@ -83,10 +83,13 @@ const SELF: &str = "tests/tidy.rs";
 #[test]
 fn nic_and_netstack_do_not_know_each_other() {
     fn rule(tree: &[File]) -> Vec<String> {
-        let rooms: [(&str, &[&str]); 3] = [
+        let rooms: [(&str, &[&str]); 5] = [
             ("nic/", &["netstack", "smoltcp", "xlb_netstack", "xlb"]),
             ("netstack/", &["nic", "xlb_nic", "xsk_rs", "aya", "libc", "rustix", "xlb"]),
-            ("bench/", &["nic", "netstack", "xlb"]),
+            ("bench/", &["nic", "xlb"]),
+            // Only the micro-benchmarks know what they measure; the wires of the lab carry anything.
+            ("bench/src/faulty_wire.rs", &["netstack"]),
+            ("bench/src/packet_socket.rs", &["netstack"]),
         ];
         let mut broken = Vec::new();
         for (room, strangers) in rooms {
@@ -110,7 +113,8 @@ fn nic_and_netstack_do_not_know_each_other() {
             &[("netstack/src/stack.rs", "fn f(wire: &mut dyn nic::Wire) {}\n")],
             &[("netstack/Cargo.toml", "[dependencies]\nnic.workspace = true\n")],
             &[("nic/Cargo.toml", "[dependencies]\nsmoltcp = { workspace = true }\n")],
-            &[("bench/Cargo.toml", "[dependencies]\nnetstack = { path = \"../netstack\" }\n")],
+            &[("bench/Cargo.toml", "[dependencies]\nnic = { path = \"../nic\" }\n")],
+            &[("bench/src/faulty_wire.rs", "use netstack::Stack;\n")],
         ],
     );
 }
