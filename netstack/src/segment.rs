@@ -143,6 +143,9 @@ impl SackBlocks {
     }
 }
 
+/// What stands in front of a timestamp that is the only option: two NOPs, kind 8, length 10.
+const STAMP_ALONE: [u8; 4] = [1, 1, 8, 10];
+
 /// The options that the stack reads and writes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Options {
@@ -180,6 +183,14 @@ impl Options {
 
     fn parse(mut bytes: &[u8]) -> Options {
         let mut options = Options::default();
+        // Nearly every segment has a timestamp and nothing else, as RFC 7323, appendix A, lays it out.
+        if let Some((&STAMP_ALONE, stamp)) = bytes.split_first_chunk()
+            && let Ok(stamp) = <[u8; 8]>::try_from(stamp)
+        {
+            let stamp = u64::from_be_bytes(stamp);
+            options.timestamp = Some(((stamp >> 32) as u32, stamp as u32));
+            return options;
+        }
         while !bytes.is_empty() {
             // A malformed option ends the list: what was understood before it counts (RFC 9293, 3.1).
             let Ok((rest, option)) = TcpOption::parse(bytes) else { break };
@@ -203,6 +214,15 @@ impl Options {
     }
 
     fn emit(&self, mut bytes: &mut [u8]) {
+        if let Some((tsval, tsecr)) = self.timestamp
+            && *self == (Options { timestamp: self.timestamp, ..Options::default() })
+        {
+            // Alone, it stands where peers look for it first.
+            bytes[..4].copy_from_slice(&STAMP_ALONE);
+            bytes[4..8].copy_from_slice(&tsval.to_be_bytes());
+            bytes[8..].copy_from_slice(&tsecr.to_be_bytes());
+            return;
+        }
         if let Some(mss) = self.mss {
             bytes = TcpOption::MaxSegmentSize(mss).emit(bytes);
         }
@@ -314,5 +334,33 @@ impl Header {
         packet.set_urgent_at(0);
         packet.set_header_len(self.len() as u8);
         self.options.emit(packet.options_mut());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_back_the_options_that_it_writes() {
+        let mut sack = SackBlocks::default();
+        sack.push(SeqNumber(5), SeqNumber(9));
+        let alone = Options { timestamp: Some((0x0102_0304, 0x0506_0708)), ..Options::default() };
+        for options in [
+            Options::default(),
+            alone,
+            Options { sack_permitted: true, ..alone },
+            Options { sack, ..alone },
+            Options { mss: Some(1460), window_scale: Some(8), sack_permitted: true, ..alone },
+        ] {
+            let mut bytes = vec![0xff; options.len()];
+            options.emit(&mut bytes);
+            assert_eq!(Options::parse(&bytes), options, "{bytes:?}");
+        }
+        let mut bytes = [0; 12];
+        alone.emit(&mut bytes);
+        assert_eq!(bytes, [1, 1, 8, 10, 1, 2, 3, 4, 5, 6, 7, 8], "as RFC 7323, appendix A, has it");
+        let behind = [8, 10, 1, 2, 3, 4, 5, 6, 7, 8, 1, 1];
+        assert_eq!(Options::parse(&behind), alone, "as others may have it");
     }
 }
