@@ -179,7 +179,7 @@ impl Stack {
             fib: Arc::new(Fib::default()),
             fib_edition: 0,
             neighbors: Neighbors::new(config.secret),
-            flows: FlowTable::with_hasher(config.secret),
+            flows: FlowTable::new(config.secret),
             connections: SlotMap::with_key(),
             half_opens: SlotMap::with_key(),
             time_waits: TimeWaits::new(config.tcp.time_wait, config.time_wait_max),
@@ -283,7 +283,7 @@ impl Stack {
                 ConnectError::NoSourcePort
             })?;
         let mut iss = self.initial_sequence(&tuple, now);
-        if let Some(Flow::TimeWait(id)) = self.flows.get(&tuple).copied()
+        if let Some(Flow::TimeWait(id)) = self.flows.get(&tuple)
             && let Some(record) = self.time_waits.remove(id)
         {
             // What is left of the old connection must not reach into the new one.
@@ -319,7 +319,7 @@ impl Stack {
         let in_use = |port: u16| match self.flows.get(&tuple_of(port)) {
             None => false,
             Some(Flow::TimeWait(id)) => {
-                !self.time_waits.get(*id).is_some_and(|record| record.allows_connect(now))
+                !self.time_waits.get(id).is_some_and(|record| record.allows_connect(now))
             }
             Some(_) => true,
         };

@@ -187,7 +187,7 @@ impl Stack {
                 }
                 let Some(mac) = self.neighbors.resolve(path, now) else {
                     // A handshake is told when the neighbour is there; all else the peer asks for again.
-                    if let Some(flow @ Flow::HalfOpen(_)) = self.flows.get(&tuple).copied() {
+                    if let Some(flow @ Flow::HalfOpen(_)) = self.flows.get(&tuple) {
                         self.neighbors.wait(path, flow);
                     }
                     self.counters.replies_dropped += 1;

@@ -18,7 +18,7 @@ impl Stack {
             + self.events.capacity() * size_of::<super::Event>();
         [
             ("connections", slots(&self.connections)),
-            ("flow table", self.flows.allocation_size()),
+            ("flow table", self.flows.allocated_bytes()),
             ("timers of connections", self.connection_timers.allocated_bytes()),
             ("handshakes, with timers", {
                 slots(&self.half_opens) + self.half_open_timers.allocated_bytes()

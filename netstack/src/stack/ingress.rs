@@ -144,7 +144,7 @@ impl Stack {
     }
 
     fn demux(&mut self, tcp: &Tcp<'_>, now: Instant) -> Result<Disposition, DropReason> {
-        match self.flows.get(&tcp.tuple).copied() {
+        match self.flows.get(&tcp.tuple) {
             Some(Flow::Connection(id)) => {
                 self.handle_connection(id, &tcp.segment, now);
                 Ok(Disposition::Done)
@@ -545,7 +545,7 @@ impl Stack {
         arrival: Arrival,
         now: Instant,
     ) -> Result<Disposition, DropReason> {
-        let Some(Flow::Connection(id)) = self.flows.get(&about.tuple).copied() else {
+        let Some(Flow::Connection(id)) = self.flows.get(&about.tuple) else {
             let segment = Segment {
                 seq: about.seq,
                 ack: SeqNumber(0),
