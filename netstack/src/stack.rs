@@ -576,18 +576,33 @@ impl Stack {
         id
     }
 
-    /// Draws the consequences: timers, events, the ready list, the end.
+    /// Draws the consequences: timers, events, the ready list, the end. One look at the connection: this
+    /// runs with every segment and every call of the user.
     fn settle(&mut self, id: ConnId, now: Instant) {
-        if !self.has_ended(id, now) {
-            self.tell(id);
-            self.arm(id);
-            self.make_ready(id);
+        if self.has_ended(id, now) {
+            return;
+        }
+        let connection = &mut self.connections[id];
+        if connection.event_pending && !connection.event_queued {
+            connection.event_queued = true;
+            self.events.push_back(Event::Connection(id, connection.user));
+        }
+        if !connection.ready {
+            connection.ready = true;
+            self.ready.push_back(id);
+        }
+        if let Some(deadline) = connection.deadline() {
+            self.connection_timers.set_earlier(index_of(id) as u32, deadline);
         }
     }
 
     /// Forgets a connection that needs none any more, for good or for a TIME-WAIT record.
     fn has_ended(&mut self, id: ConnId, now: Instant) -> bool {
         let connection = &self.connections[id];
+        // Whoever still has a user is kept.
+        if !connection.orphan() {
+            return false;
+        }
         let (finished, time_wait) = (connection.is_finished(), connection.is_time_wait_only());
         if finished {
             self.forget(id, now);
@@ -609,10 +624,8 @@ impl Stack {
     /// Sets the wheel. A timer that fires too early is set again then, which is cheaper than to move it
     /// with every acknowledgment.
     fn arm(&mut self, id: ConnId) {
-        let index = index_of(id) as u32;
-        let Some(deadline) = self.connections[id].deadline() else { return };
-        if self.connection_timers.deadline(index).is_none_or(|armed| deadline < armed) {
-            self.connection_timers.set(index, deadline);
+        if let Some(deadline) = self.connections[id].deadline() {
+            self.connection_timers.set_earlier(index_of(id) as u32, deadline);
         }
     }
 
