@@ -7,8 +7,7 @@
 //!
 //! A kernel without netem still needs bad paths. The same seed gives the same fate to the n-th frame of a direction.
 
-use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::VecDeque;
 use std::fmt;
 use std::io;
 use std::os::fd::AsFd;
@@ -20,12 +19,16 @@ use std::time::{Duration, Instant};
 use clap::Parser;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, ppoll};
+use nix::sched::{CpuSet, sched_setaffinity};
 use nix::sys::time::TimeSpec;
+use nix::unistd::Pid;
 
 use crate::packet_socket::PacketSocket;
 
 /// Frames taken from one end before the other has its turn.
 const BURST: usize = 64;
+/// Frames that are held at a time, on time and late ones each: a Gbit/s for more than half a second.
+const HELD_MAX: usize = 65_536;
 /// A signal may fall between the look at the flag and the wait.
 const WAIT_MAX: Duration = Duration::from_millis(50);
 /// Flips behind the two addresses and the type: every one of them is covered by a checksum, or does no harm.
@@ -47,6 +50,9 @@ pub struct Options {
     /// Start of the random sequences
     #[arg(long, default_value_t = 1)]
     pub seed: u64,
+    /// The core to run on
+    #[arg(long)]
+    pub core: Option<usize>,
 }
 
 /// How often what goes wrong.
@@ -92,6 +98,11 @@ impl FromStr for Probability {
 
 /// Runs until SIGTERM or SIGINT.
 pub fn run(options: &Options) -> io::Result<()> {
+    if let Some(core) = options.core {
+        let mut cores = CpuSet::new();
+        cores.set(core)?;
+        sched_setaffinity(Pid::from_raw(0), &cores)?;
+    }
     let stop = Arc::new(AtomicBool::new(false));
     for signal in [signal_hook::consts::SIGTERM, signal_hook::consts::SIGINT] {
         signal_hook::flag::register(signal, Arc::clone(&stop))?;
@@ -143,7 +154,7 @@ fn carry_burst(
             if fate.hold.is_zero() {
                 direction.counters.count_sent(target.send(frame)?);
             } else {
-                direction.hold(frame, now + fate.hold);
+                direction.hold(frame, fate.late, now + fate.hold);
             }
         }
     }
@@ -153,6 +164,7 @@ fn carry_burst(
 /// What becomes of a frame that is not lost.
 struct Fate {
     copies: usize,
+    late: bool,
     hold: Duration,
 }
 
@@ -160,15 +172,14 @@ struct Fate {
 struct Direction {
     faults: Faults,
     random: Random,
-    held: BinaryHeap<Reverse<Held>>,
+    /// In order of arrival, which within each of the two is the order of what is due: frames that are on time,
+    /// and late ones.
+    held: [VecDeque<Held>; 2],
     counters: Counters,
 }
 
-/// Ordered by time, then by arrival.
-#[derive(PartialEq, Eq, PartialOrd, Ord)]
 struct Held {
     due: Instant,
-    number: u64,
     frame: Vec<u8>,
 }
 
@@ -177,7 +188,7 @@ impl Direction {
         Self {
             faults,
             random: Random(seed.wrapping_mul(2).wrapping_add(from)),
-            held: BinaryHeap::new(),
+            held: Default::default(),
             counters: Counters::default(),
         }
     }
@@ -205,23 +216,28 @@ impl Direction {
             self.counters.reordered += 1;
         }
         self.counters.duplicated += u64::from(duplicate);
-        Some(Fate { copies: 1 + usize::from(duplicate), hold })
+        Some(Fate { copies: 1 + usize::from(duplicate), late, hold })
     }
 
-    fn hold(&mut self, frame: &[u8], due: Instant) {
-        self.counters.held += 1;
-        self.held.push(Reverse(Held { due, number: self.counters.held, frame: frame.to_vec() }));
+    /// Keeps a frame until it is due, or drops it when too many are kept.
+    fn hold(&mut self, frame: &[u8], late: bool, due: Instant) {
+        let queue = &mut self.held[usize::from(late)];
+        if queue.len() < HELD_MAX {
+            queue.push_back(Held { due, frame: frame.to_vec() });
+        } else {
+            self.counters.overflowed += 1;
+        }
     }
 
     fn due(&self) -> Option<Instant> {
-        self.held.peek().map(|Reverse(held)| held.due)
+        self.held.iter().filter_map(VecDeque::front).map(|held| held.due).min()
     }
 
     fn pop_due(&mut self, now: Instant) -> Option<Vec<u8>> {
-        if self.due()? > now {
-            return None;
-        }
-        self.held.pop().map(|Reverse(held)| held.frame)
+        let due = self.due().filter(|&due| due <= now)?;
+        let mut queues = self.held.iter_mut();
+        let queue = queues.find(|queue| queue.front().is_some_and(|held| held.due == due))?;
+        queue.pop_front().map(|held| held.frame)
     }
 }
 
@@ -233,8 +249,8 @@ struct Counters {
     duplicated: u64,
     corrupted: u64,
     reordered: u64,
-    held: u64,
     refused: u64,
+    overflowed: u64,
     overrun: u64,
 }
 
@@ -247,12 +263,20 @@ impl Counters {
 impl fmt::Display for Counters {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self {
-            received, sent, lost, duplicated, corrupted, reordered, refused, overrun, ..
+            received,
+            sent,
+            lost,
+            duplicated,
+            corrupted,
+            reordered,
+            refused,
+            overflowed,
+            overrun,
         } = self;
         write!(
             f,
             "received={received} sent={sent} lost={lost} duplicated={duplicated} corrupted={corrupted} \
-             reordered={reordered} refused={refused} overrun={overrun}"
+             reordered={reordered} refused={refused} overflowed={overflowed} overrun={overrun}"
         )
     }
 }
@@ -346,9 +370,9 @@ mod tests {
         let mut wire = direction(&[], 1);
         let start = Instant::now();
         let late = start + Duration::from_millis(2);
-        wire.hold(b"late", late);
-        wire.hold(b"first", start);
-        wire.hold(b"second", start);
+        wire.hold(b"late", true, late);
+        wire.hold(b"first", false, start);
+        wire.hold(b"second", false, start);
         assert_eq!(wire.pop_due(start).as_deref(), Some(b"first".as_slice()));
         assert_eq!(wire.pop_due(start).as_deref(), Some(b"second".as_slice()));
         assert_eq!(wire.pop_due(start), None);
