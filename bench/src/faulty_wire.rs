@@ -29,6 +29,10 @@ use crate::packet_socket::PacketSocket;
 const BURST: usize = 64;
 /// Frames that are held at a time, on time and late ones each: a Gbit/s for more than half a second.
 const HELD_MAX: usize = 65_536;
+/// The queue in front of a wire that has a rate: more than a burst of a round trip, less than a buffer that hides loss.
+const QUEUE_MAX: Duration = Duration::from_millis(20);
+/// Preamble, frame check sequence and gap: what a frame takes of an Ethernet beside itself.
+const FRAMING: usize = 24;
 /// A signal may fall between the look at the flag and the wait.
 const WAIT_MAX: Duration = Duration::from_millis(50);
 /// Flips behind the two addresses and the type: every one of them is covered by a checksum, or does no harm.
@@ -76,6 +80,9 @@ pub struct Faults {
     /// Delay of every frame, in microseconds
     #[arg(long, default_value_t = 0)]
     pub delay_us: u64,
+    /// Rate of each direction, Mbit/s; 0 is as fast as it goes. What does not leave within 20 ms is dropped
+    #[arg(long, default_value_t = 0)]
+    pub rate_mbit: u64,
 }
 
 /// A number from 0 to 1.
@@ -151,10 +158,12 @@ fn carry_burst(
         let Some(frame) = source.recv()? else { break };
         let Some(fate) = direction.judge(frame) else { continue };
         for _ in 0..fate.copies {
-            if fate.hold.is_zero() {
+            let Some(queued) = direction.enqueue(frame.len(), now) else { continue };
+            let hold = queued + fate.hold;
+            if hold.is_zero() {
                 direction.counters.count_sent(target.send(frame)?);
             } else {
-                direction.hold(frame, fate.late, now + fate.hold);
+                direction.hold(frame, fate.late, now + hold);
             }
         }
     }
@@ -175,6 +184,8 @@ struct Direction {
     /// In order of arrival, which within each of the two is the order of what is due: frames that are on time,
     /// and late ones.
     held: [VecDeque<Held>; 2],
+    /// When the last frame has left, where there is a rate.
+    free_at: Option<Instant>,
     counters: Counters,
 }
 
@@ -189,6 +200,7 @@ impl Direction {
             faults,
             random: Random(seed.wrapping_mul(2).wrapping_add(from)),
             held: Default::default(),
+            free_at: None,
             counters: Counters::default(),
         }
     }
@@ -217,6 +229,22 @@ impl Direction {
         }
         self.counters.duplicated += u64::from(duplicate);
         Some(Fate { copies: 1 + usize::from(duplicate), late, hold })
+    }
+
+    /// How long a frame of `len` bytes takes to leave, behind those before it; nothing if the queue is full.
+    fn enqueue(&mut self, len: usize, now: Instant) -> Option<Duration> {
+        if self.faults.rate_mbit == 0 {
+            return Some(Duration::ZERO);
+        }
+        let start = self.free_at.map_or(now, |free_at| free_at.max(now));
+        if start - now > QUEUE_MAX {
+            self.counters.overflowed += 1;
+            return None;
+        }
+        let bits = (len + FRAMING) as u64 * 8;
+        let end = start + Duration::from_nanos(bits * 1000 / self.faults.rate_mbit);
+        self.free_at = Some(end);
+        Some(end - now)
     }
 
     /// Keeps a frame until it is due, or drops it when too many are kept.
@@ -363,6 +391,32 @@ mod tests {
             assert_eq!(frame.iter().map(|byte| byte.count_ones()).sum::<u32>(), 1);
             assert_eq!(frame[..ETHERNET_HEADER], [0; ETHERNET_HEADER]);
         }
+    }
+
+    #[test]
+    fn a_rate_spaces_frames_and_bounds_their_queue() {
+        // 1000 bytes with framing at 8 Mbit/s: a millisecond each.
+        let mut wire = direction(&["--rate-mbit=8"], 1);
+        let start = Instant::now();
+        let ms = Duration::from_millis;
+        let mut enqueue = |at| wire.enqueue(1000 - FRAMING, start + at);
+        assert_eq!(enqueue(ms(0)), Some(ms(1)));
+        assert_eq!(enqueue(ms(0)), Some(ms(2)));
+        assert_eq!(enqueue(ms(5)), Some(ms(1)), "an idle wire saves nothing up");
+        let queued = (0..100).filter(|_| enqueue(ms(5)).is_some()).count();
+        assert_eq!(queued, 20);
+        assert_eq!(wire.counters.overflowed, 80);
+    }
+
+    #[test]
+    fn what_is_held_is_bounded() {
+        let mut wire = direction(&[], 1);
+        let due = Instant::now();
+        for _ in 0..HELD_MAX + 3 {
+            wire.hold(b"x", false, due);
+        }
+        wire.hold(b"x", true, due);
+        assert_eq!(wire.counters.overflowed, 3);
     }
 
     #[test]

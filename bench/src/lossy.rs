@@ -17,7 +17,7 @@ use std::time::Duration;
 use clap::{Parser, ValueEnum};
 
 use crate::figures::Figures;
-use crate::wire_lab::{FAR, FAR_MAC, NEAR, OWN, Room, Running, WireLab};
+use crate::wire_lab::{FAR, FAR_MAC, NEAR, OWN, Room, Running, TCP_RMEM, TCP_WMEM, WireLab};
 
 /// What the project asks for, as a share of Linux-to-Linux.
 const WANTED: f64 = 0.80;
@@ -51,6 +51,9 @@ pub struct Options {
     /// Measure a Linux sender with BBR too, for information: it takes no loss for congestion
     #[arg(long)]
     pub bbr: bool,
+    /// Rate of the wire in each direction, Mbit/s; 0 is as fast as this machine carries frames
+    #[arg(long, default_value_t = 500)]
+    pub rate_mbit: u64,
     /// Prefix of the namespaces
     #[arg(long, default_value = "lossy")]
     pub name: String,
@@ -156,10 +159,14 @@ struct Bench<'a> {
 
 impl Bench<'_> {
     fn print_head(&self, pairs: &[Pair]) {
-        let Options { rounds, seconds, flows, seed, .. } = self.options;
+        let Options { rounds, seconds, flows, seed, rate_mbit, .. } = self.options;
         println!(
             "goodput in Mbit/s: {flows} flows, {rounds} rounds of {seconds} s, medians; ratios to Linux -> Linux from \
-             the sums of all rounds (of single rounds). Linux: cubic, no offloads. seed {seed}"
+             the sums of all rounds (of single rounds)"
+        );
+        let rate = if rate_mbit == 0 { "any rate".into() } else { format!("{rate_mbit} Mbit/s") };
+        println!(
+            "Linux: cubic, no offloads, tcp_rmem {TCP_RMEM}, tcp_wmem {TCP_WMEM}; wire: {rate}, seed {seed}"
         );
         let bbr = if pairs.contains(&Pair::BbrToLinux) { "   Linux BBR -> Linux" } else { "" };
         println!(
@@ -204,6 +211,7 @@ impl Bench<'_> {
             format!("--delay-us={}", cell.delay_ms * 1000),
             format!("--reorder={}%", cell.late.0),
             format!("--reorder-us={}", cell.late.1 * 1000),
+            format!("--rate-mbit={}", self.options.rate_mbit),
             format!("--seed={seed}"),
             format!("--core={}", self.options.wire_core),
         ]);
