@@ -16,8 +16,9 @@ use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
 
-use crate::figures::Figures;
-use crate::wire_lab::{FAR, FAR_MAC, NEAR, OWN, Room, Running, TCP_RMEM, TCP_WMEM, WireLab};
+use crate::wire_lab::{
+    FAR, FAR_MAC, NEAR, OWN, Room, Running, TCP_RMEM, TCP_WMEM, WireLab, figures_of,
+};
 
 /// What the project asks for, as a share of Linux-to-Linux.
 const WANTED: f64 = 0.80;
@@ -185,12 +186,8 @@ impl Bench<'_> {
         let window = self.options.seconds;
         let patience = Duration::from_secs_f64(window) + PATIENCE;
         let (mut sink, mut source) = self.start_ends(pair, window)?;
-        let mut figures = [Figures::default(), Figures::default()];
-        for (end, figures) in [&mut source, &mut sink].into_iter().zip(&mut figures) {
-            *figures = end.line(patience)?.parse()?;
-        }
+        let [sent, received] = figures_of([&mut source, &mut sink], patience)?;
         let counters = wire.stop(Duration::from_secs(10))?;
-        let [sent, received] = figures;
         if sent.figure("bytes") != received.figure("bytes") {
             return Err(format!("{pair:?} over {}: sent {sent}, received {received}", cell.name));
         }

@@ -24,6 +24,8 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
+use crate::figures::Figures;
+
 /// The near kernel's address.
 pub const NEAR: Ipv4Addr = Ipv4Addr::new(10, 99, 0, 1);
 /// The far kernel's address.
@@ -166,6 +168,18 @@ impl Drop for WireLab {
         for room in Room::ALL {
             // Those that were not made yet are not there to be removed.
             let _ = ip(&["netns", "del", &self.name(room)]);
+        }
+    }
+}
+
+/// The line of figures that each of two ends of a run prints; where one fails, what both say about it.
+pub fn figures_of(ends: [&mut Running; 2], patience: Duration) -> Result<[Figures; 2], String> {
+    let read = |end: &mut Running| end.line(patience).and_then(|line| line.parse::<Figures>());
+    match ends.map(read) {
+        [Ok(first), Ok(second)] => Ok([first, second]),
+        results => {
+            let said: Vec<String> = results.into_iter().filter_map(Result::err).collect();
+            Err(said.join("; "))
         }
     }
 }

@@ -10,8 +10,7 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
-use xlb_bench::figures::Figures;
-use xlb_bench::wire_lab::{FAR, FAR_MAC, OWN, Room, Running, WireLab};
+use xlb_bench::wire_lab::{FAR, FAR_MAC, OWN, Room, Running, WireLab, figures_of};
 
 const PEER: &str = env!("CARGO_BIN_EXE_tcp-peer");
 const WIRE: &str = env!("CARGO_BIN_EXE_faulty-wire");
@@ -50,7 +49,8 @@ fn transfer(lab: &WireLab, from: (Room, &[&str]), to: (Room, &[&str]), address: 
     source.args(["source", "--to", &at, "--flows", &flows, "--bytes", &BYTES.to_string()]);
     let mut source = start("the source", source.args(own(from.1)));
 
-    let [sent, received] = [&mut source, &mut sink].map(|end| figures(&line(end)));
+    let [sent, received] =
+        figures_of([&mut source, &mut sink], PATIENCE).unwrap_or_else(|error| panic!("{error}"));
     let bytes = (FLOWS * BYTES) as f64;
     assert_eq!((sent.figure("bytes"), received.figure("bytes")), (bytes, bytes));
     assert!(sent.figure("retransmits") > 0.0, "the wire was to lose something: {sent}");
@@ -78,8 +78,4 @@ fn start(name: &str, command: &mut std::process::Command) -> Running {
 
 fn line(program: &mut Running) -> String {
     program.line(PATIENCE).unwrap_or_else(|error| panic!("{error}"))
-}
-
-fn figures(line: &str) -> Figures {
-    line.parse().unwrap_or_else(|error| panic!("{error}"))
 }
