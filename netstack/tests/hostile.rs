@@ -6,18 +6,17 @@
 
 mod common;
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use common::repair::repair;
 use common::{OWN, Outbox, PEER, PEER_MAC, Random, Tcp, fib, ip_frame, link, see};
 use netstack::fib::{LinkId, WireId};
 use netstack::{
     Arrival, ConnId, Disposition, Event, Instant, Listen, ListenerId, Secret, Stack, StackConfig,
 };
-use smoltcp::wire::{
-    Icmpv4Packet, Icmpv6Packet, IpAddress, IpProtocol, Ipv4Packet, Ipv6Packet, TcpOption, TcpPacket,
-};
+use smoltcp::wire::{IpProtocol, TcpOption};
 
 /// Frames of one seed.
 const FRAMES: u64 = 2500;
@@ -360,48 +359,6 @@ impl Siege {
         let stats = self.stack.stats();
         assert_eq!((stats.connections.used, stats.half_open, stats.time_wait), (0, 0, 0));
         assert_eq!(stats.buffers.used, 0);
-    }
-}
-
-/// Makes the checksums of a frame right, as far as it can be taken apart.
-fn repair(frame: &mut [u8]) {
-    let Some(kind) = frame.get(12..14).map(|kind| [kind[0], kind[1]]) else { return };
-    let packet = &mut frame[14..];
-    if kind == [0x08, 0x00] && packet.len() >= 20 {
-        let header = usize::from(packet[0] & 0x0f) * 4;
-        let total = usize::from(u16::from_be_bytes([packet[2], packet[3]]));
-        if header < 20 || total < header || total > packet.len() {
-            return;
-        }
-        let mut ip = Ipv4Packet::new_unchecked(&mut *packet);
-        ip.fill_checksum();
-        let (source, destination, protocol) = (ip.src_addr(), ip.dst_addr(), ip.next_header());
-        let ends = [source, destination].map(|ip: Ipv4Addr| IpAddress::from(ip));
-        repair_payload(&mut packet[header..total], protocol, ends);
-    } else if kind == [0x86, 0xdd] && packet.len() >= 40 {
-        let total = 40 + usize::from(u16::from_be_bytes([packet[4], packet[5]]));
-        if total > packet.len() {
-            return;
-        }
-        let ip = Ipv6Packet::new_unchecked(&*packet);
-        let (source, destination, protocol) = (ip.src_addr(), ip.dst_addr(), ip.next_header());
-        let ends = [source, destination].map(|ip: Ipv6Addr| IpAddress::from(ip));
-        repair_payload(&mut packet[40..total], protocol, ends);
-    }
-}
-
-fn repair_payload(bytes: &mut [u8], protocol: IpProtocol, [source, destination]: [IpAddress; 2]) {
-    match protocol {
-        IpProtocol::Tcp if bytes.len() >= 20 => {
-            TcpPacket::new_unchecked(bytes).fill_checksum(&source, &destination);
-        }
-        IpProtocol::Icmp if bytes.len() >= 8 => Icmpv4Packet::new_unchecked(bytes).fill_checksum(),
-        IpProtocol::Icmpv6 if bytes.len() >= 4 => {
-            if let (IpAddress::Ipv6(source), IpAddress::Ipv6(destination)) = (source, destination) {
-                Icmpv6Packet::new_unchecked(bytes).fill_checksum(&source, &destination);
-            }
-        }
-        _ => {}
     }
 }
 

@@ -8,6 +8,7 @@
 
 pub mod lab;
 pub mod pair;
+pub mod repair;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
