@@ -471,7 +471,7 @@ impl Stack {
         now: Instant,
     ) -> Result<ConnId, RestoreError> {
         let snapshot = Snapshot::decode(bytes)?;
-        if self.flows.contains_key(&snapshot.tuple()) {
+        if self.flows.get(&snapshot.tuple()).is_some() {
             return Err(RestoreError::InUse);
         }
         if snapshot.buffers() > self.pools.buffers.available() {

@@ -184,7 +184,7 @@ impl Stack {
             return true;
         };
         // A SYN that came again may have found a record meanwhile.
-        if let Some(Flow::HalfOpen(id)) = self.flows.get(&tuple).copied() {
+        if let Some(Flow::HalfOpen(id)) = self.flows.get(&tuple) {
             self.forget_half_open(id);
         }
         self.counters.cookies_accepted += 1;
