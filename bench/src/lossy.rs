@@ -43,7 +43,7 @@ pub struct Options {
     /// Connections of each run
     #[arg(long, default_value_t = 16)]
     pub flows: usize,
-    /// Three wires, two rounds of 4 seconds
+    /// Five wires, one round of 5 seconds
     #[arg(long)]
     pub quick: bool,
     /// Only wires whose name contains this; may be given more than once
@@ -93,9 +93,9 @@ const fn cell(name: &'static str, loss: f64, delay_ms: u64, late: (f64, u64), qu
 /// full speed.
 const CELLS: [Cell; 12] = [
     cell("no faults", 0.0, 0, (0.0, 0), true),
-    cell("loss 0.1%", 0.1, 0, (0.0, 0), false),
-    cell("loss 1%", 1.0, 0, (0.0, 0), true),
-    cell("loss 5%", 5.0, 0, (0.0, 0), false),
+    cell("no delay, loss 0.1%", 0.1, 0, (0.0, 0), false),
+    cell("no delay, loss 1%", 1.0, 0, (0.0, 0), true),
+    cell("no delay, loss 5%", 5.0, 0, (0.0, 0), false),
     cell("20 ms, late 1%", 0.0, 10, (1.0, 2), true),
     cell("20 ms, late 1%, loss 0.1%", 0.1, 10, (1.0, 2), false),
     cell("20 ms, late 1%, loss 1%", 1.0, 10, (1.0, 2), true),
@@ -119,7 +119,7 @@ enum Pair {
 pub fn run(options: &Options, stop: &AtomicBool) -> Result<bool, String> {
     let mut options = options.clone();
     if options.quick {
-        (options.rounds, options.seconds) = (2, 4.0);
+        (options.rounds, options.seconds) = (1, 5.0);
     }
     let cells: Vec<Cell> = CELLS
         .into_iter()
