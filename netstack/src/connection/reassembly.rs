@@ -7,7 +7,7 @@
 //! Read:  RFC 2018, section 4
 
 use crate::buffer::{BufferPool, Queue};
-use crate::segment::SackBlocks;
+use crate::segment::{SACK_BLOCKS_MAX, SackBlocks};
 use crate::seq::SeqNumber;
 
 /// Gaps that are kept track of. A peer that makes more is not helped by more memory.
@@ -17,6 +17,8 @@ pub(super) const RANGES_MAX: usize = 64;
 struct Range {
     start: SeqNumber,
     bytes: Queue,
+    /// When it was touched last, in insertions.
+    touched: u32,
 }
 
 impl Range {
@@ -29,8 +31,8 @@ impl Range {
 #[derive(Debug, Default)]
 pub(crate) struct Reassembly {
     ranges: Vec<Range>,
-    /// The block that was touched last: reported first.
-    recent: Option<SeqNumber>,
+    /// Insertions so far.
+    insertions: u32,
 }
 
 /// What became of bytes that came before their turn.
@@ -60,7 +62,7 @@ impl Reassembly {
         mut seq: SeqNumber,
         mut bytes: &[u8],
     ) -> Inserted {
-        self.recent = Some(seq);
+        self.insertions += 1;
         let mut duplicate = None;
         while !bytes.is_empty() {
             // The first range that ends after `seq`: what lies before its start is new.
@@ -69,6 +71,7 @@ impl Reassembly {
                 Some(range) if range.start.at_or_before(seq) => {
                     let held = ((range.end() - seq) as usize).min(bytes.len());
                     duplicate.get_or_insert((seq, seq + held as u32));
+                    self.ranges[index].touched = self.insertions;
                     seq += held as u32;
                     bytes = &bytes[held..];
                     continue;
@@ -95,9 +98,10 @@ impl Reassembly {
             if self.ranges.len() == RANGES_MAX {
                 return 0;
             }
-            self.ranges.insert(index, Range { start: seq, bytes: Queue::default() });
+            self.ranges.insert(index, Range { start: seq, bytes: Queue::default(), touched: 0 });
             index
         };
+        self.ranges[at].touched = self.insertions;
         let kept = self.ranges[at].bytes.append_sparing(pool, bytes);
         if self.ranges[at].bytes.is_empty() {
             self.ranges.remove(at);
@@ -142,19 +146,15 @@ impl Reassembly {
         next
     }
 
-    /// Adds the blocks to report, the most recent one first (RFC 2018, section 4).
+    /// Adds the blocks to report, those first that were touched last: what was reported lately is repeated,
+    /// so that a lost acknowledgment takes nothing away (RFC 2018, section 4).
     pub fn report(&self, blocks: &mut SackBlocks) {
-        let recent = self.recent.and_then(|seq| {
-            let index = self.ranges.partition_point(|range| range.end().at_or_before(seq));
-            (index < self.ranges.len()).then_some(index)
-        });
-        if let Some(index) = recent {
-            blocks.push(self.ranges[index].start, self.ranges[index].end());
-        }
-        for (index, range) in self.ranges.iter().enumerate() {
-            if Some(index) != recent {
-                blocks.push(range.start, range.end());
-            }
+        let mut before = u32::MAX;
+        for _ in 0..SACK_BLOCKS_MAX.min(self.ranges.len()) {
+            let older = self.ranges.iter().filter(|range| range.touched < before);
+            let Some(range) = older.max_by_key(|range| range.touched) else { break };
+            blocks.push(range.start, range.end());
+            before = range.touched;
         }
     }
 
@@ -240,7 +240,8 @@ mod tests {
         let mut blocks = SackBlocks::default();
         reassembly.report(&mut blocks);
         assert_eq!(blocks.as_slice()[0], (SeqNumber(300), SeqNumber(400)));
-        assert_eq!(blocks.as_slice()[1], (SeqNumber(100), SeqNumber(200)));
+        let second = (SeqNumber(700), SeqNumber(800));
+        assert_eq!(blocks.as_slice()[1], second);
         reassembly.clear(&mut pool);
     }
 }

@@ -17,6 +17,9 @@ const CHALLENGE_INTERVAL: Duration = Duration::from_millis(500);
 /// pollers, not the wire, make the round trip.
 const TUNING_INTERVAL_MIN: Duration = Duration::from_millis(10);
 
+/// Segments that are acknowledged at once after a gap.
+const QUICK_ACKS_AFTER_LOSS: u8 = 16;
+
 /// A receive window is at most such a part of the buffers that are free.
 const WINDOW_SHARE: usize = 4;
 
@@ -173,12 +176,22 @@ impl Connection {
     }
 
     fn is_old_timestamp(&self, segment: &Segment<'_>, now: Instant) -> bool {
+        let Some((tsval, _)) = segment.options.timestamp else { return false };
+        let (tsval, recent) = (SeqNumber(tsval), SeqNumber(self.ts_recent));
         self.negotiated.timestamps
+            && tsval.before(recent)
             && now.since(self.last_heard) < TIMESTAMP_AGE_MAX
-            && segment
-                .options
-                .timestamp
-                .is_some_and(|(tsval, _)| SeqNumber(tsval).before(SeqNumber(self.ts_recent)))
+            && !self.is_late_duplicate(segment, recent - tsval)
+    }
+
+    /// A bare duplicate acknowledgment that others overtook: it changes nothing but for its SACK blocks, so
+    /// it may be as late as reordering makes it (Linux's tcp_disordered_ack).
+    fn is_late_duplicate(&self, segment: &Segment<'_>, late_ms: u32) -> bool {
+        segment.is_empty()
+            && segment.seq == self.rcv_nxt
+            && segment.ack == self.snd_una
+            && u32::from(segment.window) << self.negotiated.snd_scale == self.snd_wnd
+            && u128::from(late_ms) <= self.rtt.rto().as_millis()
     }
 
     /// RFC 7323, section 4.3: only a segment that covers the last acknowledgment updates TS.Recent.
@@ -186,6 +199,7 @@ impl Connection {
         if let Some((tsval, _)) = segment.options.timestamp
             && self.negotiated.timestamps
             && segment.seq.at_or_before(self.rcv_acked)
+            && !SeqNumber(tsval).before(SeqNumber(self.ts_recent))
         {
             self.ts_recent = tsval;
         }
@@ -375,6 +389,8 @@ impl Connection {
         let verdict = if seq == self.rcv_nxt {
             self.receive_in_order(bytes, cx)
         } else {
+            // Its sender's window is small after a loss: two segments may be all there is, or one.
+            self.quick_acks = QUICK_ACKS_AFTER_LOSS;
             self.ack_now = true;
             let reassembly = self.reassembly.get_or_insert_default();
             let inserted = reassembly.insert(&mut cx.pools.buffers, seq, bytes);

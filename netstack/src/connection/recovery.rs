@@ -439,7 +439,8 @@ impl Connection {
         if flight.board.len() == 1 {
             wait += PEER_ACK_DELAY;
         }
-        (wait < self.rtt.rto()).then_some((now + wait, SendTimer::TailProbe))
+        // At the time of the timeout a probe goes first.
+        Some((now + wait.min(self.rtt.rto()), SendTimer::TailProbe))
     }
 
     /// Section 7.3: the last segment again, when nothing new can go.

@@ -11,6 +11,9 @@ use std::time::Duration;
 const RTO_INITIAL: Duration = Duration::from_secs(1);
 /// Linux's floor; RFC 6298 section 2.4 says 1 s, which no data centre can live with.
 const RTO_MIN: Duration = Duration::from_millis(200);
+/// The least that the timeout is beyond the round trip: a steady path lets RTTVAR shrink to nothing, and the
+/// first delayed acknowledgment or longer queue would be a timeout (Linux's tcp_rto_min does the same).
+const VARIANCE_MIN: Duration = Duration::from_millis(100);
 /// RFC 6298 section 2.5 allows a ceiling of 60 s or more; this is Linux's.
 const RTO_MAX: Duration = Duration::from_secs(120);
 /// A longer round trip than this is none: it would not fit the field, and no timeout follows it.
@@ -66,7 +69,7 @@ impl RttEstimator {
     pub fn rto(&self) -> Duration {
         let base = match self.srtt() {
             None => RTO_INITIAL,
-            Some(srtt) => (srtt + self.rttvar() * 4).clamp(RTO_MIN, RTO_MAX),
+            Some(srtt) => (srtt + (self.rttvar() * 4).max(VARIANCE_MIN)).clamp(RTO_MIN, RTO_MAX),
         };
         (base * (1 << u32::from(self.backoff.min(10)))).min(RTO_MAX)
     }
@@ -145,6 +148,15 @@ mod tests {
             rtt.sample(Duration::from_micros(40), 0);
         }
         assert_eq!(rtt.rto(), RTO_MIN);
+    }
+
+    #[test]
+    fn keeps_its_distance_from_a_long_and_steady_round_trip() {
+        let mut rtt = RttEstimator::default();
+        for _ in 0..100 {
+            rtt.sample(Duration::from_millis(300), 0);
+        }
+        assert_eq!(rtt.rto(), Duration::from_millis(400));
     }
 
     #[test]
