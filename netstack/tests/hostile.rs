@@ -50,6 +50,7 @@ impl Siege {
         config.buffers = random.pick(&[4, 64, 4096]);
         config.time_wait_max = random.pick(&[1, 1000]);
         config.workers = random.pick(&[1, 1, 2]);
+        config.half_open_max = random.pick(&[2, 1000]);
         let mut stack = Stack::new(config);
         let now = Instant::from_millis(random.below(1 << 33));
         let partial_checksums = random.chance(0.5);
