@@ -122,9 +122,11 @@ pub struct TcpConfig {
     /// How long a peer that answers may keep its window closed while bytes wait for it (RFC 6429); `None`:
     /// for ever.
     pub persist_max: Option<Duration>,
+    /// The same once the user has left.
+    pub orphan_persist_max: Duration,
     /// Probes of idle connections; `None`: none, unless a connection asks for them.
     pub keepalive: Option<Keepalive>,
-    /// How long FIN-WAIT-2 lasts once the user has left, and how long a peer may keep its window closed then.
+    /// How long FIN-WAIT-2 lasts once the user has left.
     pub fin_wait_2: Duration,
     /// 2 MSL.
     pub time_wait: Duration,
@@ -146,6 +148,8 @@ impl Default for TcpConfig {
             user_timeout: None,
             // What 15 retransmissions of the least timeout come to (Linux's tcp_retries2).
             persist_max: Some(Duration::from_secs(924)),
+            // About what Linux's eight probes come to.
+            orphan_persist_max: Duration::from_secs(180),
             keepalive: None,
             fin_wait_2: Duration::from_secs(60),
             time_wait: Duration::from_secs(60),

@@ -17,9 +17,6 @@ const FLAGS: [&str; 16] = [
     "", "F", "S", "SF", "R", "RF", "RS", "RSF", "U", "UF", "US", "USF", "UR", "URF", "URS", "URSF",
 ];
 
-/// Whether the peer's SYNs carry bytes: in SYN-RECEIVED the stack does not count the SYN before them.
-const SYN_WITH_DATA: bool = false;
-
 /// Further than this from the first byte, a segment is not of this stream.
 const REACH: u32 = 1 << 30;
 
@@ -156,7 +153,7 @@ impl Peer {
         }
     }
 
-    /// What the stack acknowledges was sent; its window never shrinks by more than its scale cannot say.
+    /// What the stack acknowledges was sent; its window never shrinks.
     fn note_acknowledgment(&mut self, seen: &Seen) {
         let is_syn = seen.flags.contains('S');
         let irs = match self.irs {
@@ -181,7 +178,7 @@ impl Peer {
         if back > REACH {
             *edge_max = self.edge;
         } else {
-            assert!(back < 1 << scale, "the window shrank by {back}: {seen:?}");
+            assert!(back == 0, "the window shrank by {back}: {seen:?}");
         }
     }
 
@@ -297,8 +294,7 @@ impl Peer {
         });
         let flags = FLAGS[usize::from(plan.flags & 15)];
         let len = usize::from(plan.len) % [1, 1, 4, 1449][usize::from(plan.flags >> 6)];
-        let may_carry = SYN_WITH_DATA || !flags.contains('S');
-        let mut tcp = self.tcp(flags, seq, ack, if may_carry { len } else { 0 });
+        let mut tcp = self.tcp(flags, seq, ack, len);
         tcp.window = plan.window;
         if let Some(distance) = plan.stamp {
             let tsval = distance.from(self.clock);

@@ -100,7 +100,7 @@ impl Connection {
     pub(super) fn handle_persist(&mut self, cx: &mut Context<'_>) {
         let closed_for = cx.now.since(self.progress_at);
         // Nobody waits for the peer once the user has left.
-        let orphaned = self.orphan.then_some(cx.config.fin_wait_2);
+        let orphaned = self.orphan.then_some(cx.config.orphan_persist_max);
         let patience = orphaned.or(cx.config.persist_max);
         if self.gives_up(cx) || patience.is_some_and(|patience| closed_for >= patience) {
             self.abort(cx);

@@ -67,10 +67,15 @@ impl Connection {
         }
     }
 
-    /// SND.UNA advanced. If what arrived had not been sent again in smaller pieces, it was the path that
-    /// was down, not its MTU. (Only SACK tells small segments apart that had arrived before.)
+    /// SND.UNA advanced. If what arrived was large, it was the path that was down, not its MTU. (Only SACK
+    /// tells apart what had arrived before.) If it was not, size was the matter, and what congestion asks
+    /// for, a longer timeout, is not.
     pub(super) fn note_path_progress(&mut self, delivered: &Delivered) {
-        if self.raise_mss_at.is_some() && delivered.was_lost && self.negotiated.sack {
+        if self.raise_mss_at.is_none() {
+            return;
+        }
+        self.rtt.forget_backoff();
+        if delivered.large_arrived && self.negotiated.sack {
             self.raise_mss();
         }
     }

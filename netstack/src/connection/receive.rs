@@ -147,7 +147,9 @@ impl Connection {
         if segment.flags.rst {
             return self.handle_rst(segment, cx);
         }
-        if segment.flags.syn && self.state != State::SynReceived {
+        // RFC 5961, section 4.2. A simultaneous open may repeat its SYN with more behind it.
+        let repeated_syn = self.state == State::SynReceived && segment.seq == self.irs;
+        if segment.flags.syn && !repeated_syn {
             self.challenge(cx.now);
             return Verdict::Challenged;
         }
@@ -361,8 +363,10 @@ impl Connection {
         if !receiving {
             return Verdict::Accepted;
         }
-        let skip = if segment.seq.before(self.rcv_nxt) { self.rcv_nxt - segment.seq } else { 0 };
-        let seq = segment.seq + skip;
+        // A SYN takes the first number.
+        let first = segment.seq + u32::from(segment.flags.syn);
+        let skip = if first.before(self.rcv_nxt) { self.rcv_nxt - first } else { 0 };
+        let seq = first + skip;
         // Nothing follows a FIN, whatever the peer sends.
         let edge = self.peer_fin.map_or(self.rcv_edge, |fin| fin.min(self.rcv_edge));
         let room = edge - seq.min(edge);
@@ -400,7 +404,7 @@ impl Connection {
             if inserted.all { Verdict::Accepted } else { Verdict::NoBuffer }
         };
         if skip > 0 {
-            self.note_duplicate(segment.seq, seq);
+            self.note_duplicate(first, seq);
             self.ack_now = true;
         }
         verdict

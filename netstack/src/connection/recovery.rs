@@ -248,7 +248,8 @@ impl Connection {
     ) -> Delivered {
         let advances = segment.ack.after(self.snd_una);
         let point = flight.undo.as_ref().map(Undo::point);
-        let judgement = Judgement { now, min_rtt: self.rtt.min_rtt(), point };
+        let full = u32::from(self.payload_max());
+        let judgement = Judgement { now, min_rtt: self.rtt.min_rtt(), point, full };
         let mut delivered = Delivered::default();
         if advances {
             self.snd_una = segment.ack;

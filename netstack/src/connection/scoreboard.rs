@@ -38,6 +38,8 @@ pub(super) struct Sent {
     sacked: bool,
     /// Believed lost and not sent again yet.
     lost: bool,
+    /// Cut off from a larger segment, and not sent again since.
+    cut: bool,
 }
 
 impl Sent {
@@ -70,8 +72,8 @@ pub(super) struct Delivered {
     pub rtt: Option<Duration>,
     /// Something arrived that was sent once and before a certain point (F-RTO's question).
     pub original_before: bool,
-    /// Something arrived that was believed lost and had not been sent again.
-    pub was_lost: bool,
+    /// Something arrived that was believed lost, in a segment larger than those that are sent now.
+    pub large_arrived: bool,
     /// Something that was sent once arrived behind what was sent later.
     pub reordered: bool,
     /// Segments that left with the cumulative acknowledgment.
@@ -86,6 +88,8 @@ pub(super) struct Judgement {
     pub min_rtt: Option<Duration>,
     /// For [`Delivered::original_before`].
     pub point: Option<SeqNumber>,
+    /// For [`Delivered::large_arrived`]: bytes of a full segment.
+    pub full: u32,
 }
 
 /// RACK.xmit_ts, RACK.end_seq and RACK.rtt: the newest segment known to be delivered.
@@ -190,6 +194,7 @@ impl Scoreboard {
             retransmitted: false,
             sacked: false,
             lost: false,
+            cut: false,
         });
         self.in_flight += len;
     }
@@ -399,6 +404,7 @@ impl Scoreboard {
         }
         let sent = &mut self.records[index];
         sent.lost = false;
+        sent.cut = false;
         sent.retransmitted = true;
         sent.sent_at = now;
         let sent = *sent;
@@ -412,7 +418,7 @@ impl Scoreboard {
     /// Cuts a lost record in two, the first of `len` octets.
     fn split(&mut self, index: usize, len: u32) {
         let first = self.records[index];
-        let rest = Sent { seq: first.seq + len, len: first.len - len, ..first };
+        let rest = Sent { seq: first.seq + len, len: first.len - len, cut: true, ..first };
         self.records[index] = Sent { len, fin: false, ..first };
         self.records.insert(index + 1, rest);
         self.lost += 1;
@@ -430,7 +436,7 @@ impl Scoreboard {
             to.segments += 1;
             if sent.lost {
                 self.lost -= 1;
-                to.was_lost = true;
+                to.large_arrived |= sent.cut || sent.len > judgement.full;
             } else if !sent.sacked {
                 self.in_flight -= sent.len;
             }
@@ -504,7 +510,7 @@ impl Scoreboard {
             }
             if sent.lost {
                 self.lost -= 1;
-                to.was_lost = true;
+                to.large_arrived |= sent.cut || sent.len > judgement.full;
             } else {
                 self.in_flight -= sent.len;
             }

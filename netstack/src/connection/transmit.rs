@@ -276,10 +276,10 @@ impl Connection {
         if gain >= u32::from(self.rcv_mss).min(self.rcv_buffer / 2) {
             self.rcv_edge = possible;
         }
-        let window = (self.rcv_edge - self.rcv_nxt) >> scale;
-        let window = window.min(65535);
-        // What is offered is what the field can say: the edge never lies beyond it.
-        self.rcv_edge = self.rcv_edge.min(self.rcv_nxt + ((window + 1) << scale) - 1);
+        // Rounded up, as Linux does: rounded down, the edge that the peer sees would move left by what the
+        // unit hides, and bytes that it had been offered would have to be sent into a closed window.
+        let window = (self.rcv_edge - self.rcv_nxt).div_ceil(1 << scale).min(65535);
+        self.rcv_edge = self.rcv_nxt + (window << scale);
         window as u16
     }
 

@@ -6,9 +6,6 @@
 
 use crate::common::Random;
 
-/// Whether a path may swallow what is too long for it without a word (RFC 2923, section 2.1).
-pub const BLACKHOLES: bool = false;
-
 /// Who talks to whom.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pairing {
@@ -139,7 +136,8 @@ fn faults(random: &mut Random, ipv6: bool) -> Faults {
     if random.chance(0.25) {
         for _ in 0..1 + random.below(2) {
             let mtu = if ipv6 { 1280 + random.below(220) } else { 576 + random.below(924) };
-            let is_told = !BLACKHOLES || random.chance(0.5);
+            // Else it swallows what is too long without a word (RFC 2923, section 2.1).
+            let is_told = random.chance(0.5);
             let at_us = random.below(500_000);
             paths.push(PathChange { at_us, mtu: mtu as usize, is_told });
         }

@@ -82,11 +82,9 @@ fn expected(
         Kind::Rst if place == Place::Next => return ("Accepted", State::Closed, false),
         Kind::Rst => return ("Challenged", state, true),
         // Fourth: SYN, always challenged.
-        Kind::Syn | Kind::SynAck if state != State::SynReceived => {
-            return ("Challenged", state, true);
-        }
+        Kind::Syn | Kind::SynAck => return ("Challenged", state, true),
         // Fifth: ACK, or nothing.
-        Kind::NoAck | Kind::Syn => return ("Unexpected", state, false),
+        Kind::NoAck => return ("Unexpected", state, false),
         _ => {}
     }
     let acked = match (state, ack) {

@@ -89,7 +89,7 @@ fn the_window_of_a_syn_is_not_scaled_and_later_ones_are() {
     connecting(
         "> S 0:0(0)
         < S. 0:0(0) ack 1 win 1000 <mss 1000,wscale 7>
-        > . 1:1(0) ack 1 win 255        # ours: 65535 in units of 256
+        > . 1:1(0) ack 1 win 256        # ours: 65535 in units of 256
         write 3000
         > . 1:1001(1000) ack 1
         < . 1:1(0) ack 1001 win 16
@@ -243,7 +243,7 @@ fn an_accepted_connection_is_open_both_ways() {
         "mss 1000,sackOK,wscale 7,TS val 10 ecr 0",
         "= ESTABLISHED
         < . 1:101(100) ack 1 win 10 <TS val 11 ecr 0>
-        > . 1:1(0) ack 101 win 255 <TS val 0 ecr 11>
+        > . 1:1(0) ack 101 win 256 <TS val 0 ecr 11>
         write 2000
         > . 1:989(988) ack 101      # 1280 fit, but no crumbs",
     );
@@ -274,4 +274,19 @@ fn options_come_out_of_the_mss() {
 fn a_ridiculous_mss_is_not_obeyed() {
     established("mss 1", "write 100\n > . 1:89(88) ack 1\n > . 89:101(12) ack 1");
     established("mss 0,TS val 0 ecr 0", "write 100\n > . 1:77(76) ack 1\n > . 77:101(24) ack 1");
+}
+
+/// A SYN takes the first number, whatever follows it.
+#[test]
+fn bytes_behind_a_repeated_syn_are_taken_in_their_place() {
+    connecting(
+        "> S 0:0(0)
+        < S 0:0(0) win 60000 <mss 1000>
+        > S. 0:0(0) ack 1
+        < S. 0:100(100) ack 1
+        > . 1:1(0) ack 101
+        = ESTABLISHED
+        event
+        read 100",
+    );
 }

@@ -112,24 +112,26 @@ fn windows_are_scaled_both_ways() {
         "mss 1000,wscale 14",
         "< . 1:1(0) ack 1 win 1
         write 20000
-        > . 1:10001(10000) ack 1 win 255
+        > . 1:10001(10000) ack 1 win 256
         < . 1:1(0) ack 10001 win 0
         < . 1:513(512) ack 10001 win 0
         +40ms
-        > . 10001:10001(0) ack 513 win 253",
+        > . 10001:10001(0) ack 513 win 254",
     );
 }
 
 #[test]
 fn what_rounding_hides_is_still_taken() {
-    // 65535 bytes are offered as 255 * 256: the last 255 of them are beyond what the field can say.
+    // 65535 bytes are offered before the window has a scale: the last 255 of them are less than a unit.
     established(
         "mss 1000,wscale 0",
         "< . 1:65281(65280) ack 1
-        > . 1:1(0) ack 65281 win 0
+        > . 1:1(0) ack 65281 win 1
         < . 65281:65381(100) ack 1
-        > . 1:1(0) ack 65381 win 0
-        readable 65380",
+        > . 1:1(0) ack 65381 win 1
+        < . 65381:65537(156) ack 1
+        > . 1:1(0) ack 65537 win 1
+        readable 65536",
     );
 }
 

@@ -222,11 +222,11 @@ fn a_reader_that_keeps_up_doubles_its_window() {
     established(
         "mss 1000,wscale 0",
         "< . 1:40001(40000) ack 1
-        > . 1:1(0) ack 40001 win 99
+        > . 1:1(0) ack 40001 win 100
         read 40000
         > . 1:1(0) ack 40001 win 256
         +10ms
         < . 40001:40002(1) ack 1
-        > . 1:1(0) ack 40002 win 511",
+        > . 1:1(0) ack 40002 win 512",
     );
 }
