@@ -495,6 +495,11 @@ impl Connection {
         }
     }
 
+    /// Whether an acknowledgment is to be sent now.
+    pub(crate) fn owes_ack(&self) -> bool {
+        self.ack_now
+    }
+
     /// Whether the user has left.
     pub(crate) fn orphan(&self) -> bool {
         self.orphan
@@ -704,9 +709,16 @@ impl Connection {
 
     /// When [`Connection::handle_deadline`] wants to be called.
     pub(crate) fn deadline(&self) -> Option<Instant> {
-        let send = self.send_timer.map(|(at, _)| at);
+        let mut earliest = self.send_timer.map(|(at, _)| at);
         let paced = self.flight.as_ref().and_then(|flight| flight.pace_at);
-        [send, self.ack_deadline, self.close_deadline, paced].into_iter().flatten().min()
+        for other in [self.ack_deadline, self.close_deadline, paced] {
+            if let Some(at) = other
+                && earliest.is_none_or(|earliest| at < earliest)
+            {
+                earliest = Some(at);
+            }
+        }
+        earliest
     }
 
     /// Handles every deadline that has come.

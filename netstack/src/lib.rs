@@ -7,6 +7,7 @@
 //! Read:  RFC 9293 (TCP); RFC 1122
 
 pub mod buffer;
+mod checksum;
 pub mod connection;
 pub mod counters;
 pub mod fib;

@@ -1,16 +1,23 @@
 //! One TCP segment, parsed or to be sent.
 //!
-//! In:    bytes of a TCP header and its payload, via `smoltcp::wire`
+//! In:    bytes of a TCP header and its payload; options via `smoltcp::wire`
 //! Out:   `Segment`; or bytes, from a `Header`
 //! Never: knows a connection
 //! Read:  RFC 9293, section 3.1; RFC 7323; RFC 2018
 
-use smoltcp::wire::{TcpOption, TcpPacket, TcpSeqNumber};
+use smoltcp::wire::TcpOption;
 
 use crate::seq::SeqNumber;
 
 /// Length of a TCP header without options, bytes.
 pub(crate) const TCP_HEADER_LEN: usize = 20;
+
+/// Places of the control bits (RFC 9293, section 3.1).
+const FIN: u8 = 1;
+const SYN: u8 = 1 << 1;
+const RST: u8 = 1 << 2;
+const PSH: u8 = 1 << 3;
+const ACK: u8 = 1 << 4;
 
 /// Control bits that the stack acts upon.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -260,22 +267,26 @@ pub struct Segment<'a> {
 }
 
 impl<'a> Segment<'a> {
-    /// Reads a packet whose lengths were checked.
-    pub(crate) fn parse(packet: &TcpPacket<&'a [u8]>) -> Segment<'a> {
-        Segment {
-            seq: SeqNumber(packet.seq_number().0 as u32),
-            ack: SeqNumber(packet.ack_number().0 as u32),
-            flags: Flags {
-                fin: packet.fin(),
-                syn: packet.syn(),
-                rst: packet.rst(),
-                psh: packet.psh(),
-                ack: packet.ack(),
-            },
-            window: packet.window_len(),
-            options: Options::parse(packet.options()),
-            payload: packet.payload(),
-        }
+    /// Reads a segment; with it the ports of its source and its destination. `None` when it is shorter than
+    /// its header says.
+    pub(crate) fn parse(bytes: &'a [u8]) -> Option<([u16; 2], Segment<'a>)> {
+        let fixed: &[u8; TCP_HEADER_LEN] = bytes.first_chunk()?;
+        let half = |at: usize| u16::from_be_bytes([fixed[at], fixed[at + 1]]);
+        let word = |at: usize| u32::from(half(at)) << 16 | u32::from(half(at + 2));
+        let header_len = usize::from(fixed[12] >> 4) * 4;
+        let options = bytes.get(TCP_HEADER_LEN..header_len)?;
+        let bit = |place: u8| fixed[13] & place != 0;
+        let flags =
+            Flags { fin: bit(FIN), syn: bit(SYN), rst: bit(RST), psh: bit(PSH), ack: bit(ACK) };
+        let segment = Segment {
+            seq: SeqNumber(word(4)),
+            ack: SeqNumber(word(8)),
+            flags,
+            window: half(14),
+            options: if options.is_empty() { Options::default() } else { Options::parse(options) },
+            payload: &bytes[header_len..],
+        };
+        Some(([half(0), half(2)], segment))
     }
 
     /// SEG.LEN: payload, and one each for SYN and FIN.
@@ -320,47 +331,80 @@ impl Header {
         TCP_HEADER_LEN + self.options.len()
     }
 
-    /// Writes the header into the start of `packet`; ports and checksum are the caller's.
-    pub(crate) fn emit(&self, packet: &mut TcpPacket<&mut [u8]>) {
-        packet.set_seq_number(TcpSeqNumber(self.seq.0 as i32));
-        packet.set_ack_number(TcpSeqNumber(self.ack.0 as i32));
-        packet.clear_flags();
-        packet.set_fin(self.flags.fin);
-        packet.set_syn(self.flags.syn);
-        packet.set_rst(self.flags.rst);
-        packet.set_psh(self.flags.psh);
-        packet.set_ack(self.flags.ack);
-        packet.set_window_len(self.window);
-        packet.set_urgent_at(0);
-        packet.set_header_len(self.len() as u8);
-        self.options.emit(packet.options_mut());
+    /// Writes the header into `bytes`, which are as many as it takes, with these ports of source and
+    /// destination; the place of the checksum is left zero.
+    pub(crate) fn emit(&self, bytes: &mut [u8], [source, destination]: [u16; 2]) {
+        let Flags { fin, syn, rst, psh, ack } = self.flags;
+        let bit = |set: bool, place: u8| if set { place } else { 0 };
+        let mut fixed = [0; TCP_HEADER_LEN];
+        fixed[..2].copy_from_slice(&source.to_be_bytes());
+        fixed[2..4].copy_from_slice(&destination.to_be_bytes());
+        fixed[4..8].copy_from_slice(&self.seq.0.to_be_bytes());
+        fixed[8..12].copy_from_slice(&self.ack.0.to_be_bytes());
+        fixed[12] = (bytes.len() / 4 << 4) as u8;
+        fixed[13] = bit(fin, FIN) | bit(syn, SYN) | bit(rst, RST) | bit(psh, PSH) | bit(ack, ACK);
+        fixed[14..16].copy_from_slice(&self.window.to_be_bytes());
+        let (header, options) = bytes.split_at_mut(TCP_HEADER_LEN);
+        header.copy_from_slice(&fixed);
+        if !options.is_empty() {
+            self.options.emit(options);
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use smoltcp::wire::TcpPacket;
+
     use super::*;
 
+    /// What we read is what smoltcp reads, whatever the bytes are.
     #[test]
-    fn reads_back_the_options_that_it_writes() {
-        let mut sack = SackBlocks::default();
-        sack.push(SeqNumber(5), SeqNumber(9));
-        let alone = Options { timestamp: Some((0x0102_0304, 0x0506_0708)), ..Options::default() };
-        for options in [
-            Options::default(),
-            alone,
-            Options { sack_permitted: true, ..alone },
-            Options { sack, ..alone },
-            Options { mss: Some(1460), window_scale: Some(8), sack_permitted: true, ..alone },
-        ] {
-            let mut bytes = vec![0xff; options.len()];
-            options.emit(&mut bytes);
-            assert_eq!(Options::parse(&bytes), options, "{bytes:?}");
+    fn smoltcp_agrees() {
+        let mut state = 1_u64;
+        let mut random = move || {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            (state >> 56) as u8
+        };
+        let mut read = 0;
+        for round in 0..20_000 {
+            let mut bytes: Vec<u8> = (0..20 + round % 60).map(|_| random()).collect();
+            bytes[12] = bytes[12] % 6 + 4 << 4;
+            let theirs = TcpPacket::new_checked(&bytes[..]);
+            let ours = Segment::parse(&bytes);
+            assert_eq!(ours.is_some(), theirs.is_ok());
+            let (Some((ports, ours)), Ok(theirs)) = (ours, theirs) else { continue };
+            read += 1;
+            assert_eq!(ports, [theirs.src_port(), theirs.dst_port()]);
+            assert_eq!(ours.seq.0 as i32, theirs.seq_number().0);
+            assert_eq!(ours.ack.0 as i32, theirs.ack_number().0);
+            assert_eq!((ours.window, ours.payload), (theirs.window_len(), theirs.payload()));
+            let Flags { fin, syn, rst, psh, ack } = ours.flags;
+            let flags = (theirs.fin(), theirs.syn(), theirs.rst(), theirs.psh(), theirs.ack());
+            assert_eq!((fin, syn, rst, psh, ack), flags);
         }
-        let mut bytes = [0; 12];
-        alone.emit(&mut bytes);
-        assert_eq!(bytes, [1, 1, 8, 10, 1, 2, 3, 4, 5, 6, 7, 8], "as RFC 7323, appendix A, has it");
-        let behind = [8, 10, 1, 2, 3, 4, 5, 6, 7, 8, 1, 1];
-        assert_eq!(Options::parse(&behind), alone, "as others may have it");
+        assert!(read > 5000, "{read}");
+    }
+
+    #[test]
+    fn is_read_as_it_was_written() {
+        let stamp = Options { timestamp: Some((7, 9)), ..Options::default() };
+        let mut sack = SackBlocks::default();
+        sack.push(SeqNumber(1), SeqNumber(5));
+        sack.push(SeqNumber(10), SeqNumber(u32::MAX));
+        let syn = Options { mss: Some(1460), window_scale: Some(7), sack_permitted: true, ..stamp };
+        for options in [Options::default(), stamp, syn, Options { sack, ..stamp }] {
+            let flags = Flags { fin: true, psh: true, ..Flags::ACK };
+            let (seq, ack) = (SeqNumber(0x0102_0304), SeqNumber(0xfffe_fdfc));
+            let header = Header { seq, ack, flags, window: 0x1234, options };
+            let mut bytes = vec![0xee; header.len()];
+            header.emit(&mut bytes, [80, 40_000]);
+            bytes.extend(b"data");
+            let (ports, read) = Segment::parse(&bytes).unwrap();
+            assert_eq!((ports, read.payload), ([80, 40_000], &b"data"[..]));
+            assert_eq!((read.seq, read.ack, read.flags), (seq, ack, flags));
+            assert_eq!((read.window, read.options), (0x1234, options));
+            assert_eq!(bytes[16..20], [0; 4], "checksum and urgent pointer");
+        }
     }
 }

@@ -36,7 +36,7 @@ use crate::buffer::PoolStats;
 use crate::connection::snapshot::{RestoreError, Snapshot};
 use crate::connection::{Connection, Context, Description, Keepalive, Pools, Status, TcpConfig};
 use crate::counters::Counters;
-use crate::fib::{Fib, LinkId};
+use crate::fib::{Fib, Link, LinkId};
 use crate::flow::{ConnId, Endpoint, Flow, FlowTable, FourTuple, HalfOpenId, Secret};
 use crate::handshake::{HalfOpen, Listener, ListenerId, ListenerKey};
 use crate::neighbor::{Neighbors, PathId, Resolve};
@@ -147,6 +147,8 @@ pub struct Stack {
     neighbors: Neighbors,
     flows: FlowTable,
     connections: SlotMap<ConnId, Connection>,
+    /// The connection that the last segment was for.
+    last: ConnId,
     half_opens: SlotMap<HalfOpenId, HalfOpen>,
     time_waits: TimeWaits,
     listeners: SlotMap<ListenerId, Listener>,
@@ -181,6 +183,7 @@ impl Stack {
             neighbors: Neighbors::new(config.secret),
             flows: FlowTable::new(config.secret),
             connections: SlotMap::with_key(),
+            last: ConnId::null(),
             half_opens: SlotMap::with_key(),
             time_waits: TimeWaits::new(config.tcp.time_wait, config.time_wait_max),
             listeners: SlotMap::with_key(),
@@ -345,7 +348,9 @@ impl Stack {
     pub fn recv(&mut self, id: ConnId, out: &mut [u8], now: Instant) -> usize {
         let Some(connection) = self.connections.get_mut(id) else { return 0 };
         let count = connection.read(out, &mut context!(self, now));
-        self.settle(id, now);
+        if connection.owes_ack() {
+            self.make_ready(id);
+        }
         count
     }
 
@@ -357,7 +362,7 @@ impl Stack {
         if !waited && connection.is_write_blocked() && self.pools.buffers.is_scarce() {
             self.buffer_waiters.push_back(id);
         }
-        self.settle(id, now);
+        self.make_ready(id);
         count
     }
 
@@ -371,8 +376,8 @@ impl Stack {
             self.buffer_waiters.push_back(to);
         }
         if moved > 0 {
-            self.settle(from, now);
-            self.settle(to, now);
+            self.make_ready(from);
+            self.make_ready(to);
         }
         moved
     }
@@ -576,8 +581,8 @@ impl Stack {
         id
     }
 
-    /// Draws the consequences: timers, events, the ready list, the end. One look at the connection: this
-    /// runs with every segment and every call of the user.
+    /// Draws the consequences: events, the ready list, the end. Timers are set when it has said what it has
+    /// to say, in `after_visit`. One look at the connection: this runs with every segment.
     fn settle(&mut self, id: ConnId, now: Instant) {
         if self.has_ended(id, now) {
             return;
@@ -590,9 +595,6 @@ impl Stack {
         if !connection.ready {
             connection.ready = true;
             self.ready.push_back(id);
-        }
-        if let Some(deadline) = connection.deadline() {
-            self.connection_timers.set_earlier(index_of(id) as u32, deadline);
         }
     }
 
@@ -668,14 +670,9 @@ impl Stack {
         self.config.secret.hash_for(usage::TIMESTAMP, tuple) as u32
     }
 
-    /// The largest segment that a link takes, bytes of TCP options and payload.
-    fn mss_of(&self, link: LinkId, peer: IpAddr) -> u16 {
-        self.fib.link(link).mtu.saturating_sub((ip_header_len(peer) + TCP_HEADER_LEN) as u16)
-    }
-
-    /// What we ask a peer to send at most.
+    /// The largest segment that we take from and send to a peer on a link.
     fn mss_own(&self, link: LinkId, peer: IpAddr) -> u16 {
-        self.mss_of(link, peer).min(self.config.tcp.mss_max)
+        mss_of(self.fib.link(link), peer).min(self.config.tcp.mss_max)
     }
 
     /// Where packets to `destination` go.
@@ -719,6 +716,11 @@ pub(crate) mod usage {
     pub const INITIAL_SEQUENCE: u8 = 2;
     pub const TIMESTAMP: u8 = 3;
     pub const SYN_COOKIE: u8 = 4;
+}
+
+/// The largest segment that a link takes, bytes of TCP options and payload.
+fn mss_of(link: &Link, peer: IpAddr) -> u16 {
+    link.mtu.saturating_sub((ip_header_len(peer) + TCP_HEADER_LEN) as u16)
 }
 
 /// The index of a slot: small, dense, used again after the slot is free.

@@ -6,10 +6,11 @@
 //! Never: sends what a later turn can still combine: one visit says all that a connection has to say
 
 use std::collections::VecDeque;
+use std::ops::Range;
 
-use smoltcp::wire::{IpAddress, IpProtocol, TcpPacket};
+use smoltcp::wire::IpProtocol;
 
-use super::Stack;
+use super::{Stack, mss_of};
 use crate::connection::{Context, Outgoing};
 use crate::counters::Counters;
 use crate::fib::WireId;
@@ -21,6 +22,8 @@ use crate::time::Instant;
 
 /// Replies that wait for room; more are dropped, as a network may drop them.
 const REPLIES_MAX: usize = 4096;
+/// Place of the checksum in a TCP header (RFC 9293, section 3.1).
+const CHECKSUM: Range<usize> = 16..18;
 /// Segments that a connection sends before the next has its turn.
 const SEGMENTS_PER_VISIT: usize = 32;
 
@@ -206,26 +209,29 @@ impl Stack {
     fn visit(&mut self, id: ConnId, budget: usize, tx: &mut impl Transmit, now: Instant) -> Visit {
         let Some(connection) = self.connections.get_mut(id) else { return Visit::Said(0) };
         connection.ready = false;
-        let Some(path) = self.path_of(id, now) else {
-            self.unroutable(id, now);
-            return Visit::Said(0);
+        let path = match connection.path {
+            Some((edition, path)) if edition == self.fib_edition => path,
+            _ => match self.find_path(id, now) {
+                Some(path) => path,
+                None => {
+                    self.unroutable(id, now);
+                    return Visit::Said(0);
+                }
+            },
         };
         let Some(mac) = self.neighbors.resolve(path, now) else {
-            // Once, however often it is visited until then.
-            if !std::mem::replace(&mut self.connections[id].waits_for_neighbor, true) {
-                self.neighbors.wait(path, Flow::Connection(id));
-            }
+            self.wait_for_neighbor(id, path);
             return Visit::Said(0);
         };
         let link_id = self.neighbors.link(path);
-        let tuple = self.connections[id].tuple;
-        let mss_own = self.mss_own(link_id, tuple.remote.ip);
-        let link = self.fib.link(link_id);
-        let (source, destination) = (tuple.local.ip, tuple.remote.ip);
-        let envelope = Envelope::new(link, mac, source, destination, IpProtocol::Tcp);
         let connection = &mut self.connections[id];
+        let tuple = connection.tuple;
+        let (source, destination) = (tuple.local.ip, tuple.remote.ip);
+        let link = self.fib.link(link_id);
+        let mss_own = mss_of(link, destination).min(self.config.tcp.mss_max);
         let retransmits = connection.retransmits();
         let quota = budget.min(SEGMENTS_PER_VISIT);
+        let mut envelope = None;
         let mut count = 0;
         let mut room = true;
         while count < quota {
@@ -233,12 +239,14 @@ impl Stack {
             if !room {
                 break;
             }
-            let Some(outgoing) = connection.poll_segment(mss_own, &mut context!(self, now)) else {
-                break;
-            };
+            let cx = &mut context!(self, now);
+            let Some(outgoing) = connection.poll_segment(mss_own, cx) else { break };
+            let envelope = envelope.get_or_insert_with(|| {
+                Envelope::new(link, mac, source, destination, IpProtocol::Tcp)
+            });
             let Outgoing { header, offset, len } = outgoing;
             let pool = &self.pools.buffers;
-            send_segment(&envelope, &tuple, &header, len, tx, |payload| {
+            send_segment(envelope, &tuple, &header, len, tx, |payload| {
                 connection.copy_payload(pool, offset, payload);
             });
             count += 1;
@@ -247,6 +255,15 @@ impl Stack {
         self.counters.retransmits += u64::from(connection.retransmits() - retransmits);
         self.after_visit(id, !room || count == quota, now);
         if room { Visit::Said(count) } else { Visit::NoRoom(count) }
+    }
+
+    /// A connection speaks when its neighbour is known; its timers run meanwhile.
+    fn wait_for_neighbor(&mut self, id: ConnId, path: PathId) {
+        // Once, however often it is visited until then.
+        if !std::mem::replace(&mut self.connections[id].waits_for_neighbor, true) {
+            self.neighbors.wait(path, Flow::Connection(id));
+        }
+        self.arm(id);
     }
 
     /// As `settle`, but the connection is ready again only when it was interrupted.
@@ -260,21 +277,15 @@ impl Stack {
         }
     }
 
-    /// The path of a connection, looked up again when the forwarding table changed.
-    fn path_of(&mut self, id: ConnId, now: Instant) -> Option<PathId> {
-        let connection = &self.connections[id];
-        match connection.path {
-            Some((edition, path)) if edition == self.fib_edition => Some(path),
-            _ => {
-                let path = self.path_to(connection.tuple.remote.ip, now)?;
-                let link = self.neighbors.link(path);
-                let mss = self.mss_own(link, self.connections[id].tuple.remote.ip);
-                let connection = &mut self.connections[id];
-                connection.path = Some((self.fib_edition, path));
-                connection.limit_mss(mss);
-                Some(path)
-            }
-        }
+    /// The path of a connection, looked up again because the forwarding table changed.
+    fn find_path(&mut self, id: ConnId, now: Instant) -> Option<PathId> {
+        let remote = self.connections[id].tuple.remote.ip;
+        let path = self.path_to(remote, now)?;
+        let mss = self.mss_own(self.neighbors.link(path), remote);
+        let connection = &mut self.connections[id];
+        connection.path = Some((self.fib_edition, path));
+        connection.limit_mss(mss);
+        Some(path)
     }
 
     /// No route: who is not open yet is told, others wait for one.
@@ -323,22 +334,21 @@ enum Visit {
 
 /// Writes one segment into a frame. `payload` fills in the bytes.
 fn send_segment(
-    envelope: &Envelope<'_>,
+    envelope: &Envelope,
     tuple: &FourTuple,
     header: &Header,
     payload_len: usize,
     tx: &mut impl Transmit,
     payload: impl FnOnce(&mut [u8]),
 ) {
-    let tcp_len = header.len() + payload_len;
-    tx.send(envelope.link.wire, envelope.len() + tcp_len, |frame| {
-        let mut packet = TcpPacket::new_unchecked(envelope.emit(frame, tcp_len));
-        packet.set_src_port(tuple.local.port);
-        packet.set_dst_port(tuple.remote.port);
-        header.emit(&mut packet);
-        payload(packet.payload_mut());
-        let (source, destination): (IpAddress, IpAddress) =
-            (tuple.local.ip.into(), tuple.remote.ip.into());
-        packet.fill_checksum(&source, &destination);
+    let header_len = header.len();
+    let tcp_len = header_len + payload_len;
+    tx.send(envelope.wire, envelope.len() + tcp_len, |frame| {
+        let tcp = envelope.emit(frame, tcp_len);
+        let (head, body) = tcp.split_at_mut(header_len);
+        header.emit(head, [tuple.local.port, tuple.remote.port]);
+        payload(body);
+        let checksum = envelope.checksum(tcp);
+        tcp[CHECKSUM].copy_from_slice(&checksum.to_be_bytes());
     });
 }

@@ -9,8 +9,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use smoltcp::wire::{
     ArpOperation, ArpPacket, ArpRepr, EthernetAddress, EthernetProtocol, Icmpv4DstUnreachable,
-    Icmpv4Message, Icmpv4Packet, Icmpv6Message, Icmpv6Packet, IpAddress, IpProtocol, Ipv4Packet,
-    Ipv6Packet, NdiscNeighborFlags, NdiscRepr, RawHardwareAddress, TcpPacket,
+    Icmpv4Message, Icmpv4Packet, Icmpv6Message, Icmpv6Packet, IpProtocol, Ipv4Packet, Ipv6Packet,
+    NdiscNeighborFlags, NdiscRepr, RawHardwareAddress,
 };
 
 use super::Stack;
@@ -18,7 +18,9 @@ use crate::connection::{Context, State, Verdict};
 use crate::counters::DropReason;
 use crate::fib::{LinkId, Origin, Ownership, WireId};
 use crate::flow::{ConnId, Endpoint, Flow, FourTuple, TimeWaitId};
-use crate::packet::{Content, Envelope, Frame, IpPacket, emit_link_header, link_header_len};
+use crate::packet::{
+    Content, Envelope, Frame, IpPacket, emit_link_header, is_checksum_right, link_header_len,
+};
 use crate::rss;
 use crate::segment::{Flags, Header, Segment, TCP_HEADER_LEN};
 use crate::seq::SeqNumber;
@@ -115,37 +117,32 @@ impl Stack {
         arrival: Arrival,
         now: Instant,
     ) -> Result<Disposition, DropReason> {
-        let packet = TcpPacket::new_checked(ip.payload).map_err(|_| DropReason::Malformed)?;
-        let (source, destination): (IpAddress, IpAddress) =
-            (ip.source.into(), ip.destination.into());
-        // A local peer may leave the checksum to a NIC that is not there: then the field holds just
-        // the sum of the pseudo-header (CHECKSUM_PARTIAL), which a damaged packet does not.
-        let partial = self.fib.link(link).partial_checksums;
-        let is_sound = packet.verify_checksum(&source, &destination)
-            || (partial && packet.verify_partial_checksum(&source, &destination));
-        if !is_sound {
+        if !is_checksum_right(ip, self.fib.link(link).partial_checksums) {
             return Err(DropReason::Checksum);
         }
-        if packet.src_port() == 0 || packet.dst_port() == 0 || is_multicast(ip.source) {
+        let ([source, destination], segment) =
+            Segment::parse(ip.payload).ok_or(DropReason::Malformed)?;
+        if source == 0 || destination == 0 || is_multicast(ip.source) {
             return Err(DropReason::Malformed);
         }
         self.counters.segments_in += 1;
-        let tcp = Tcp {
-            tuple: FourTuple {
-                local: Endpoint::new(ip.destination, packet.dst_port()),
-                remote: Endpoint::new(ip.source, packet.src_port()),
-            },
-            link,
-            wire,
-            arrival,
-            segment: Segment::parse(&packet),
+        let tuple = FourTuple {
+            local: Endpoint::new(ip.destination, destination),
+            remote: Endpoint::new(ip.source, source),
         };
+        let tcp = Tcp { tuple, link, wire, arrival, segment };
         self.demux(&tcp, now)
     }
 
     fn demux(&mut self, tcp: &Tcp<'_>, now: Instant) -> Result<Disposition, DropReason> {
+        // Segments come in trains: the connection of the one before needs no look-up.
+        if self.connections.get(self.last).is_some_and(|last| last.tuple == tcp.tuple) {
+            self.handle_connection(self.last, &tcp.segment, now);
+            return Ok(Disposition::Done);
+        }
         match self.flows.get(&tcp.tuple) {
             Some(Flow::Connection(id)) => {
+                self.last = id;
                 self.handle_connection(id, &tcp.segment, now);
                 Ok(Disposition::Done)
             }
@@ -361,10 +358,8 @@ impl Stack {
         ndisc: &NdiscRepr<'_>,
     ) {
         let link = self.fib.link(link_id);
-        let envelope = Envelope {
-            hop_limit: 255,
-            ..Envelope::new(link, to, source.into(), destination.into(), IpProtocol::Icmpv6)
-        };
+        let (from, destined) = (source.into(), destination.into());
+        let envelope = Envelope::with_hop_limit(255, link, to, from, destined, IpProtocol::Icmpv6);
         let len = ndisc.buffer_len();
         let mut bytes = vec![0; envelope.len() + len];
         let mut packet = Icmpv6Packet::new_unchecked(envelope.emit(&mut bytes, len));
