@@ -214,7 +214,19 @@ impl Queue {
     }
 
     /// Appends as much of `bytes` as the pool has room for; returns how much.
-    pub fn append(&mut self, pool: &mut BufferPool, mut bytes: &[u8]) -> usize {
+    pub fn append(&mut self, pool: &mut BufferPool, bytes: &[u8]) -> usize {
+        // A message into an empty queue: what requests and responses are.
+        if self.tail == NONE && !bytes.is_empty() && bytes.len() <= BUFFER_SIZE {
+            let Some(id) = pool.take() else { return 0 };
+            (self.head, self.tail, self.len) = (id, id, bytes.len() as u32);
+            pool.meta[id.0 as usize].end = bytes.len() as u16;
+            pool.bytes_mut(id)[..bytes.len()].copy_from_slice(bytes);
+            return bytes.len();
+        }
+        self.append_long(pool, bytes)
+    }
+
+    fn append_long(&mut self, pool: &mut BufferPool, mut bytes: &[u8]) -> usize {
         let mut appended = 0;
         while !bytes.is_empty() {
             if self.tail == NONE || pool.meta[self.tail.0 as usize].room() == 0 {
@@ -236,6 +248,9 @@ impl Queue {
 
     /// As [`Queue::append`], but stops when buffers are scarce.
     pub fn append_sparing(&mut self, pool: &mut BufferPool, bytes: &[u8]) -> usize {
+        if bytes.len() <= BUFFER_SIZE {
+            return if pool.is_scarce() { 0 } else { self.append(pool, bytes) };
+        }
         let mut appended = 0;
         for piece in bytes.chunks(BUFFER_SIZE) {
             if pool.is_scarce() {
@@ -296,6 +311,15 @@ impl Queue {
         offset: usize,
         out: &mut [u8],
     ) -> usize {
+        // All of it in the first buffer: what requests and responses are.
+        if self.head != NONE {
+            let meta = &pool.meta[self.head.0 as usize];
+            let from = usize::from(meta.start) + offset;
+            if from + out.len() <= usize::from(meta.end) {
+                out.copy_from_slice(&pool.bytes(self.head)[from..from + out.len()]);
+                return out.len();
+            }
+        }
         let place = self.seek(pool, cursor, offset);
         let mut id = place.buffer;
         let mut skip = offset - place.base as usize;
@@ -316,6 +340,11 @@ impl Queue {
     /// Drops the first `count` bytes; buffers that become empty go back to the pool.
     pub fn consume(&mut self, pool: &mut BufferPool, count: usize) {
         assert!(count <= self.len(), "consume {count} of {self:?}");
+        if count == self.len() && self.head == self.tail && self.head != NONE {
+            pool.give(self.head);
+            *self = Queue::default();
+            return;
+        }
         self.len -= count as u32;
         let mut left = count;
         while left > 0 {
@@ -342,7 +371,8 @@ impl Queue {
 
     /// Takes bytes from the front into `out`; returns how many.
     pub fn read(&mut self, pool: &mut BufferPool, out: &mut [u8]) -> usize {
-        let count = self.copy_out(pool, 0, out);
+        let most = out.len().min(self.len());
+        let count = self.copy_out(pool, 0, &mut out[..most]);
         self.consume(pool, count);
         count
     }

@@ -392,7 +392,7 @@ impl Connection {
     ) -> Connection {
         let mut connection = Connection::new(handshake, State::Established, config, now);
         if let Some(rtt) = rtt {
-            connection.rtt.sample(rtt, now.seconds());
+            connection.rtt.sample(rtt.into(), now.seconds());
         }
         connection.negotiate(&handshake.peer, config);
         connection.rcv_edge = connection.rcv_nxt + config.receive_buffer_initial.min(65535);

@@ -36,12 +36,27 @@ impl std::fmt::Display for Endpoint {
 }
 
 /// Both ends of a connection, seen from here.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Eq, Serialize, Deserialize)]
 pub struct FourTuple {
     /// This end.
     pub local: Endpoint,
     /// The peer.
     pub remote: Endpoint,
+}
+
+impl PartialEq for FourTuple {
+    /// As if derived, but ports first and addresses of IPv4 as numbers: every segment asks.
+    fn eq(&self, other: &FourTuple) -> bool {
+        let same = |one: IpAddr, two: IpAddr| match (one, two) {
+            (IpAddr::V4(one), IpAddr::V4(two)) => one.to_bits() == two.to_bits(),
+            (IpAddr::V6(one), IpAddr::V6(two)) => one.to_bits() == two.to_bits(),
+            _ => false,
+        };
+        self.remote.port == other.remote.port
+            && self.local.port == other.local.port
+            && same(self.remote.ip, other.remote.ip)
+            && same(self.local.ip, other.local.ip)
+    }
 }
 
 /// Both ports and both addresses.

@@ -24,6 +24,7 @@ const TAG_802_1AD: u16 = 0x88a8;
 /// Bytes of an IPv4 header without options, and of an IPv6 header.
 const IPV4_LEN: usize = 20;
 const IPV6_LEN: usize = 40;
+const UNTAGGED_IPV4_LEN: usize = ETHERNET_LEN + IPV4_LEN;
 /// Bytes of the longest headers that are sent in front of a payload.
 const HEADERS_MAX: usize = ETHERNET_LEN + TAG_LEN + IPV6_LEN;
 /// "More fragments", and the offset of a fragment.
@@ -228,7 +229,12 @@ impl Envelope {
     /// Writes the headers for a payload of `payload_len` bytes; returns the payload's place.
     pub fn emit<'b>(&self, bytes: &'b mut [u8], payload_len: usize) -> &'b mut [u8] {
         let (headers, payload) = bytes[..self.len() + payload_len].split_at_mut(self.len());
-        headers.copy_from_slice(&self.headers[..self.len()]);
+        match headers.first_chunk_mut() {
+            Some(untagged) if self.len() == UNTAGGED_IPV4_LEN => {
+                *untagged = self.untagged_ipv4();
+            }
+            _ => headers.copy_from_slice(&self.headers[..self.len()]),
+        }
         let ip = &mut headers[usize::from(self.link_len)..];
         if ip.len() == IPV4_LEN {
             let total_len = (IPV4_LEN + payload_len) as u16;
@@ -239,6 +245,11 @@ impl Envelope {
             ip[4..6].copy_from_slice(&(payload_len as u16).to_be_bytes());
         }
         payload
+    }
+
+    /// The headers of nearly all packets: of a length that the compiler knows.
+    fn untagged_ipv4(&self) -> [u8; UNTAGGED_IPV4_LEN] {
+        *self.headers.first_chunk().expect("there is room for more")
     }
 
     /// The checksum of a payload that has zero in its place.

@@ -152,6 +152,8 @@ impl SackBlocks {
 
 /// What stands in front of a timestamp that is the only option: two NOPs, kind 8, length 10.
 const STAMP_ALONE: [u8; 4] = [1, 1, 8, 10];
+/// Bytes of it, with its two values.
+const STAMP_ALONE_LEN: usize = 12;
 
 /// The options that the stack reads and writes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -169,8 +171,17 @@ pub struct Options {
 }
 
 impl Options {
+    /// Whether there is a timestamp at most, as in nearly every segment.
+    fn are_usual(&self) -> bool {
+        let on_syn = self.mss.is_some() || self.window_scale.is_some() || self.sack_permitted;
+        !on_syn && self.sack.is_empty()
+    }
+
     /// Bytes that they take, padded to a multiple of four.
     pub(crate) fn len(&self) -> usize {
+        if self.are_usual() {
+            return if self.timestamp.is_some() { STAMP_ALONE_LEN } else { 0 };
+        }
         let mut len = 0;
         if self.mss.is_some() {
             len += 4;
@@ -222,7 +233,7 @@ impl Options {
 
     fn emit(&self, mut bytes: &mut [u8]) {
         if let Some((tsval, tsecr)) = self.timestamp
-            && *self == (Options { timestamp: self.timestamp, ..Options::default() })
+            && self.are_usual()
         {
             // Alone, it stands where peers look for it first.
             bytes[..4].copy_from_slice(&STAMP_ALONE);

@@ -502,7 +502,9 @@ impl Stack {
 
     /// The next event.
     pub fn poll_event(&mut self) -> Option<Event> {
-        self.wake_buffer_waiters();
+        if !self.buffer_waiters.is_empty() {
+            self.wake_buffer_waiters();
+        }
         while let Some(event) = self.events.pop_front() {
             match event {
                 Event::Connection(id, _) => {
@@ -550,8 +552,10 @@ impl Stack {
         while let Some(tuple) = self.time_waits.poll_expired(now) {
             self.flows.remove(&tuple);
         }
-        let given_up = self.neighbors.handle_timers(now);
-        self.give_up(given_up, now);
+        if self.neighbors.poll_at().is_some_and(|at| at <= now) {
+            let given_up = self.neighbors.handle_timers(now);
+            self.give_up(given_up, now);
+        }
     }
 
     /// When [`Stack::handle_timers`] wants to be called next.

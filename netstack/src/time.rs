@@ -6,7 +6,7 @@
 
 use std::fmt;
 use std::num::NonZeroU64;
-use std::ops::{Add, AddAssign, Sub};
+use std::ops::{Add, AddAssign, Div, Mul, Sub};
 use std::time::Duration;
 
 /// A moment, in microseconds since the caller's epoch.
@@ -47,12 +47,12 @@ impl Instant {
 
     /// Time since `earlier`; zero when it is later.
     pub fn since(self, earlier: Instant) -> Duration {
-        Duration::from_micros(self.micros_since(earlier))
+        self.span_since(earlier).into()
     }
 
-    /// Microseconds since `earlier`; zero when it is later.
-    pub const fn micros_since(self, earlier: Instant) -> u64 {
-        self.0.get().saturating_sub(earlier.0.get())
+    /// As [`Instant::since`], in microseconds.
+    pub(crate) const fn span_since(self, earlier: Instant) -> Micros {
+        Micros(self.0.get().saturating_sub(earlier.0.get()))
     }
 }
 
@@ -66,7 +66,71 @@ impl Add<Duration> for Instant {
     type Output = Instant;
 
     fn add(self, duration: Duration) -> Instant {
-        Instant(self.0.saturating_add(duration.as_micros() as u64))
+        self + Micros::from(duration)
+    }
+}
+
+/// A span of time in microseconds: what the data path reckons with, where `Duration` would divide and
+/// multiply for each sum.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Micros(pub u64);
+
+impl Micros {
+    pub const fn from_millis(millis: u64) -> Self {
+        Micros(millis * 1000)
+    }
+
+    pub const fn from_secs(secs: u64) -> Self {
+        Micros(secs * 1_000_000)
+    }
+
+    pub fn as_secs_f32(self) -> f32 {
+        self.0 as f32 / 1e6
+    }
+}
+
+impl From<Duration> for Micros {
+    fn from(duration: Duration) -> Self {
+        let whole = duration.as_secs().saturating_mul(1_000_000);
+        Micros(whole.saturating_add(duration.subsec_micros().into()))
+    }
+}
+
+impl From<Micros> for Duration {
+    fn from(span: Micros) -> Self {
+        Duration::from_micros(span.0)
+    }
+}
+
+impl Add<Micros> for Instant {
+    type Output = Instant;
+
+    fn add(self, span: Micros) -> Instant {
+        Instant(self.0.saturating_add(span.0))
+    }
+}
+
+impl Add for Micros {
+    type Output = Micros;
+
+    fn add(self, other: Micros) -> Micros {
+        Micros(self.0.saturating_add(other.0))
+    }
+}
+
+impl Mul<u64> for Micros {
+    type Output = Micros;
+
+    fn mul(self, times: u64) -> Micros {
+        Micros(self.0.saturating_mul(times))
+    }
+}
+
+impl Div<u64> for Micros {
+    type Output = Micros;
+
+    fn div(self, parts: u64) -> Micros {
+        Micros(self.0 / parts)
     }
 }
 

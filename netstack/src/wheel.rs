@@ -18,6 +18,8 @@ const SLOT_BITS: u32 = SLOTS.trailing_zeros();
 const SPAN: u64 = 1 << (SLOT_BITS * LEVELS as u32);
 
 const NONE: u32 = u32::MAX;
+/// Later than any clock.
+const FOREVER: Instant = Instant::from_micros(u64::MAX);
 
 /// Where an entity hangs: links of a ring-less doubly linked list.
 #[derive(Clone, Copy)]
@@ -40,6 +42,8 @@ pub struct Wheel {
     /// All ticks up to and including this one have been handled.
     tick: u64,
     armed: usize,
+    /// Nothing is due, nor to be hung into a finer level, before this.
+    quiet_until: Instant,
 }
 
 impl Default for Wheel {
@@ -50,6 +54,7 @@ impl Default for Wheel {
             occupied: [0; LEVELS],
             tick: 0,
             armed: 0,
+            quiet_until: Instant::ZERO,
         }
     }
 }
@@ -79,6 +84,8 @@ impl Wheel {
             }
             self.unlink(entity);
         }
+        // To be looked at again: `poll_at` is early for coarse slots, and never later than this.
+        self.quiet_until = Instant::ZERO;
         self.nodes[index].deadline = tick;
         self.link(entity);
         self.armed += 1;
@@ -108,6 +115,9 @@ impl Wheel {
 
     /// The next entity that is due, its timer taken away. Call until `None`.
     pub fn poll_expired(&mut self, now: Instant) -> Option<u32> {
+        if now < self.quiet_until {
+            return None;
+        }
         let now_tick = now.millis();
         loop {
             // Every occupied slot of level 0 at or before `now` is due.
@@ -115,6 +125,8 @@ impl Wheel {
                 return Some(entity);
             }
             if self.tick >= now_tick {
+                // Turns are much shorter than ticks: most of them end with a look at this.
+                self.quiet_until = self.poll_at().unwrap_or(FOREVER);
                 return None;
             }
             self.advance(now_tick);

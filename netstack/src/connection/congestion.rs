@@ -12,14 +12,12 @@ mod cubic;
 mod hystart;
 mod reno;
 
-use std::time::Duration;
-
 use cubic::Cubic;
 use reno::Reno;
 use serde::{Deserialize, Serialize};
 
 use crate::seq::SeqNumber;
-use crate::time::Instant;
+use crate::time::{Instant, Micros};
 
 /// Initial window in segments (RFC 6928).
 const INITIAL_SEGMENTS: u32 = 10;
@@ -44,9 +42,9 @@ pub(crate) struct Acked {
     /// Bytes newly delivered.
     pub bytes: u32,
     /// The round trip, if one was measured.
-    pub rtt: Option<Duration>,
+    pub rtt: Option<Micros>,
     /// SRTT.
-    pub srtt: Duration,
+    pub srtt: Micros,
     /// SND.UNA and SND.NXT: HyStart++ counts round trips by them.
     pub una: SeqNumber,
     pub nxt: SeqNumber,
@@ -72,9 +70,8 @@ pub(crate) trait CongestionControl {
     /// Starts with so many segments instead of the initial window.
     fn start_with(&mut self, segments: u32);
     /// Bytes per second at which segments are to leave, for a connection that is paced.
-    fn pacing_rate(&self, srtt: Duration) -> u64 {
-        let window_per_round_trip =
-            u64::from(self.cwnd()) * 1_000_000 / (srtt.as_micros() as u64).max(1);
+    fn pacing_rate(&self, srtt: Micros) -> u64 {
+        let window_per_round_trip = u64::from(self.cwnd()) * 1_000_000 / srtt.0.max(1);
         let percent =
             if self.cwnd() < self.ssthresh() { PACING_SLOW_START } else { PACING_AVOIDANCE };
         (window_per_round_trip * percent / 100).max(1)
@@ -130,11 +127,17 @@ impl Controller {
 
 impl CongestionControl for Controller {
     fn cwnd(&self) -> u32 {
-        self.inner().cwnd()
+        match self {
+            Controller::Cubic(cubic) => cubic.cwnd(),
+            Controller::Reno(reno) => reno.cwnd(),
+        }
     }
 
     fn ssthresh(&self) -> u32 {
-        self.inner().ssthresh()
+        match self {
+            Controller::Cubic(cubic) => cubic.ssthresh(),
+            Controller::Reno(reno) => reno.ssthresh(),
+        }
     }
 
     fn acked(&mut self, acked: &Acked) {
@@ -161,7 +164,7 @@ impl CongestionControl for Controller {
         self.inner_mut().start_with(segments);
     }
 
-    fn pacing_rate(&self, srtt: Duration) -> u64 {
+    fn pacing_rate(&self, srtt: Micros) -> u64 {
         self.inner().pacing_rate(srtt)
     }
 }
@@ -192,7 +195,7 @@ mod tests {
     #[test]
     fn paces_faster_than_the_window_turns() {
         let mut controller = Controller::new(Algorithm::Cubic, 1000);
-        let srtt = Duration::from_millis(10);
+        let srtt = Micros::from_millis(10);
         assert_eq!(controller.pacing_rate(srtt), 2_000_000);
         controller.lost();
         assert_eq!(controller.pacing_rate(srtt), 840_000);

@@ -2,20 +2,18 @@
 //!
 //! Read:  RFC 9293, section 3.10.7; RFC 5961; RFC 7323, section 5
 
-use std::time::Duration;
-
 use super::{Connection, ConnectionError, Context, SendTimer, State, TcpConfig};
 use crate::buffer::{BUFFER_SIZE, BufferPool};
 use crate::segment::Segment;
 use crate::seq::SeqNumber;
-use crate::time::Instant;
+use crate::time::{Instant, Micros};
 
 /// Acknowledgments that a bare segment out of place may draw: one per this time (RFC 5961, section 7).
-const CHALLENGE_INTERVAL: Duration = Duration::from_millis(500);
+const CHALLENGE_INTERVAL: Micros = Micros::from_millis(500);
 
 /// The least time over which the receive buffer is judged: on a local network the turns of both
 /// pollers, not the wire, make the round trip.
-const TUNING_INTERVAL_MIN: Duration = Duration::from_millis(10);
+const TUNING_INTERVAL_MIN: Micros = Micros::from_millis(10);
 
 /// Segments that are acknowledged at once after a gap.
 const QUICK_ACKS_AFTER_LOSS: u8 = 16;
@@ -24,7 +22,7 @@ const QUICK_ACKS_AFTER_LOSS: u8 = 16;
 const WINDOW_SHARE: usize = 4;
 
 /// RFC 7323, section 5.5: after so long without a word, the peer's timestamp may have gone round.
-const TIMESTAMP_AGE_MAX: Duration = Duration::from_secs(24 * 24 * 3600);
+const TIMESTAMP_AGE_MAX: Micros = Micros::from_secs(24 * 24 * 3600);
 
 /// What became of a segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,6 +60,7 @@ impl Connection {
     }
 
     /// RFC 9293, section 3.10.7.3.
+    #[cold]
     fn handle_in_syn_sent(&mut self, segment: &Segment<'_>, cx: &mut Context<'_>) -> Verdict {
         let flags = segment.flags;
         let acceptable =
@@ -182,7 +181,7 @@ impl Connection {
         let (tsval, recent) = (SeqNumber(tsval), SeqNumber(self.ts_recent));
         self.negotiated.timestamps
             && tsval.before(recent)
-            && now.since(self.last_heard) < TIMESTAMP_AGE_MAX
+            && now.span_since(self.last_heard) < TIMESTAMP_AGE_MAX
             && !self.is_late_duplicate(segment, recent - tsval)
     }
 
@@ -193,7 +192,7 @@ impl Connection {
             && segment.seq == self.rcv_nxt
             && segment.ack == self.snd_una
             && u32::from(segment.window) << self.negotiated.snd_scale == self.snd_wnd
-            && u128::from(late_ms) <= self.rtt.rto().as_millis()
+            && u64::from(late_ms) * 1000 <= self.rtt.rto().0
     }
 
     /// RFC 7323, section 4.3: only a segment that covers the last acknowledgment updates TS.Recent.
@@ -242,6 +241,7 @@ impl Connection {
     }
 
     /// RFC 5961, section 3.2: only the exact sequence number resets.
+    #[cold]
     fn handle_rst(&mut self, segment: &Segment<'_>, cx: &mut Context<'_>) -> Verdict {
         if segment.seq != self.rcv_nxt {
             self.challenge(cx.now);
@@ -258,11 +258,13 @@ impl Connection {
 
     /// A segment that is not in the window draws an acknowledgment: at once when it carries something
     /// (its sender lacks our acknowledgment), else seldom. A SYN carries nothing but in a simultaneous open.
+    #[cold]
     fn answer_misplaced(&mut self, segment: &Segment<'_>, now: Instant) {
         let stray_syn = segment.flags.syn && self.state != State::SynReceived;
         if segment.is_empty() || stray_syn { self.challenge(now) } else { self.ack_now = true }
     }
 
+    #[cold]
     fn challenge(&mut self, now: Instant) {
         if self.challenge_at <= now {
             self.challenge_at = now + CHALLENGE_INTERVAL;
@@ -411,6 +413,7 @@ impl Connection {
     }
 
     /// Bytes before RCV.NXT came again: the next acknowledgment says which (RFC 2883).
+    #[cold]
     fn note_duplicate(&mut self, from: SeqNumber, to: SeqNumber) {
         let to = to.min(self.rcv_nxt);
         if self.is_repeated(from) && from.before(to) {
@@ -473,7 +476,7 @@ impl Connection {
     /// limited by our window, and it doubles, if the pool could bear a few such windows full of bytes.
     fn tune_receive_buffer(&mut self, cx: &Context<'_>) {
         let round_trip = self.rtt.srtt().unwrap_or_default().max(TUNING_INTERVAL_MIN);
-        if cx.now.since(self.drained_since) < round_trip {
+        if cx.now.span_since(self.drained_since) < round_trip {
             return;
         }
         let doubled = (self.rcv_buffer * 2).min(cx.config.receive_buffer_max);

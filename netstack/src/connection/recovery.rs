@@ -8,22 +8,20 @@
 //!
 //! What was sent again without need is found out and taken back in [`super::undo`].
 
-use std::time::Duration;
-
 use super::congestion::{Acked, CongestionControl};
 use super::scoreboard::{Delivered, Judgement, Scoreboard, Sent};
 use super::undo::Undo;
 use super::{Connection, ConnectionError, Context, SendTimer, State};
 use crate::segment::Segment;
 use crate::seq::SeqNumber;
-use crate::time::Instant;
+use crate::time::{Instant, Micros};
 
 /// Duplicate acknowledgments, or segments sacked, that stand for a loss without a look at the clock.
 const DUPLICATE_THRESHOLD: u32 = 3;
 /// The least wait for a tail probe: a poller's turn and a peer's scheduling are not a loss.
-const PROBE_MIN: Duration = Duration::from_millis(5);
+const PROBE_MIN: Micros = Micros::from_millis(5);
 /// Added to the wait for a probe when one segment is in flight: its acknowledgment may be delayed.
-const PEER_ACK_DELAY: Duration = Duration::from_millis(40);
+const PEER_ACK_DELAY: Micros = Micros::from_millis(40);
 /// Recoveries for which a wider reordering window is kept after a DSACK (RFC 8985, section 6.2, step 4).
 const REORDERING_PERSIST: u8 = 16;
 /// Flights kept for the next use.
@@ -93,8 +91,25 @@ pub(crate) struct Flight {
 }
 
 impl Flight {
+    /// Forgets everything, but keeps what is allocated.
+    fn clear(&mut self) {
+        let Flight { board, episode, undo, force, duplicates, pace_at } = self;
+        board.clear();
+        (*episode, *undo, *pace_at) = (None, None, None);
+        (*force, *duplicates) = (false, 0);
+    }
+
     fn in_fast_recovery(&self) -> bool {
         matches!(self.episode, Some(Episode { kind: EpisodeKind::Fast(_), .. }))
+    }
+
+    /// Whether anything of it is, or was lately, believed lost or known to be out of order.
+    fn is_troubled(&self) -> bool {
+        self.episode.is_some()
+            || self.undo.is_some()
+            || self.duplicates > 0
+            || self.board.sacked() > 0
+            || self.board.lost() > 0
     }
 
     fn prr(&mut self) -> Option<&mut Prr> {
@@ -119,9 +134,7 @@ impl Flights {
 
     fn give(&mut self, mut flight: Box<Flight>) {
         if self.spare.len() < SPARE_FLIGHTS_MAX {
-            let mut board = std::mem::take(&mut flight.board);
-            board.clear();
-            *flight = Flight { board, ..Flight::default() };
+            flight.clear();
             self.spare.push(flight);
         }
     }
@@ -204,28 +217,20 @@ impl Connection {
         cx: &mut Context<'_>,
     ) {
         let dsack = if self.negotiated.sack { duplicate_block(segment) } else { None };
-        let probe_matched = self.end_tail_probe(segment, dsack, is_duplicate);
-        let Some(mut flight) = self.flight.take() else { return };
+        let probe_matched =
+            self.tail_probe.is_some() && self.end_tail_probe(segment, dsack, is_duplicate);
         let advances = segment.ack.after(self.snd_una);
+        let Some(mut flight) = self.flight.take() else { return };
         let in_flight_before = flight.board.in_flight();
         let mut delivered = self.note_delivered(&mut flight, segment, is_duplicate, cx.now);
-        if delivered.reordered {
-            self.experience.reordering_seen = true;
-        }
         if dsack.is_some() && !probe_matched {
             self.widen_reordering_window(segment.ack);
         }
-        if self.is_spurious(&mut flight, segment, &delivered, dsack, advances) {
-            self.undo(&mut flight);
-        }
-        let lost_before = flight.board.lost();
-        self.detect_losses(&mut flight, advances, &delivered, cx.now);
-        let safe = advances && flight.board.lost() <= lost_before;
-        let was_fast = flight.in_fast_recovery();
-        self.end_episode(&mut flight);
-        if was_fast && flight.episode.is_none() {
-            // The window is ssthresh now, and grows from the next acknowledgment on (RFC 6675, section 5).
-            delivered.bytes = 0;
+        self.experience.reordering_seen |= delivered.reordered;
+        // Nearly always nothing is lost, and nothing was: then this is all.
+        let mut safe = advances;
+        if flight.is_troubled() {
+            safe = self.recover(&mut flight, segment, &mut delivered, dsack, advances, cx.now);
         }
         self.steer(&mut flight, &delivered, in_flight_before, advances, safe, cx.now);
         if advances {
@@ -237,6 +242,33 @@ impl Connection {
         } else {
             self.flight = Some(flight);
         }
+    }
+
+    /// Losses, and recoveries from them: begun, ended, taken back. Whether PRR may call this acknowledgment
+    /// safe: SND.UNA advanced, and nothing more was lost.
+    #[cold]
+    fn recover(
+        &mut self,
+        flight: &mut Flight,
+        segment: &Segment<'_>,
+        delivered: &mut Delivered,
+        dsack: Option<(SeqNumber, SeqNumber)>,
+        advances: bool,
+        now: Instant,
+    ) -> bool {
+        if self.is_spurious(flight, segment, delivered, dsack, advances) {
+            self.undo(flight);
+        }
+        let lost_before = flight.board.lost();
+        self.detect_losses(flight, advances, delivered, now);
+        let safe = advances && flight.board.lost() <= lost_before;
+        let was_fast = flight.in_fast_recovery();
+        self.end_episode(flight);
+        if was_fast && flight.episode.is_none() {
+            // The window is ssthresh now, and grows from the next acknowledgment on (RFC 6675, section 5).
+            delivered.bytes = 0;
+        }
+        safe
     }
 
     fn note_delivered(
@@ -257,7 +289,9 @@ impl Connection {
             flight.duplicates = 0;
         }
         if self.negotiated.sack {
-            flight.board.sack(&segment.options.sack, &judgement, &mut delivered);
+            if !segment.options.sack.is_empty() {
+                flight.board.sack(&segment.options.sack, &judgement, &mut delivered);
+            }
         } else if is_duplicate && (flight.duplicates as usize) < flight.board.len() {
             // Each stands for a segment that left the network: more than there are would be forged.
             flight.duplicates += 1;
@@ -269,7 +303,7 @@ impl Connection {
             None if advances && self.negotiated.timestamps => {
                 if let Some((_, echo)) = segment.options.timestamp {
                     let elapsed = self.ts_value(now).wrapping_sub(echo);
-                    self.rtt.sample_coarse(Duration::from_millis(elapsed.into()), now.seconds());
+                    self.rtt.sample_coarse(Micros::from_millis(elapsed.into()), now.seconds());
                 }
             }
             None => {}
@@ -278,6 +312,7 @@ impl Connection {
     }
 
     /// RFC 8985, section 6.2, step 4: the peer had it already, so we were too fast to believe it lost.
+    #[cold]
     fn widen_reordering_window(&mut self, ack: SeqNumber) {
         let experience = &mut self.experience;
         if experience.dsack_round.is_none_or(|round| round.at_or_before(ack)) {
@@ -288,17 +323,18 @@ impl Connection {
     }
 
     /// RACK.reo_wnd.
-    fn reordering_window(&self, flight: &Flight) -> Duration {
+    fn reordering_window(&self, flight: &Flight) -> Micros {
         let sure = flight.episode.is_some() || flight.board.sacked() >= DUPLICATE_THRESHOLD;
         if sure && !self.experience.reordering_seen {
-            return Duration::ZERO;
+            return Micros::default();
         }
         let quarter = self.rtt.min_rtt().unwrap_or_default() / 4;
         let most = self.rtt.srtt().unwrap_or_default();
-        (quarter * (u32::from(self.experience.widened) + 1)).min(most)
+        (quarter * (u64::from(self.experience.widened) + 1)).min(most)
     }
 
     /// Marks losses and begins an episode when there are any.
+    #[cold]
     fn detect_losses(
         &mut self,
         flight: &mut Flight,
@@ -438,7 +474,7 @@ impl Connection {
         }
         let mut wait = (srtt * 2).max(PROBE_MIN);
         if flight.board.len() == 1 {
-            wait += PEER_ACK_DELAY;
+            wait = wait + PEER_ACK_DELAY;
         }
         // At the time of the timeout a probe goes first.
         Some((now + wait.min(self.rtt.rto()), SendTimer::TailProbe))
@@ -463,6 +499,7 @@ impl Connection {
     }
 
     /// Section 7.4: what became of the probe. Whether a DSACK told of it.
+    #[cold]
     fn end_tail_probe(
         &mut self,
         segment: &Segment<'_>,
@@ -529,6 +566,7 @@ impl Connection {
     }
 
     /// RFC 6298, section 5.4 to 5.6.
+    #[cold]
     fn handle_timeout(&mut self, cx: &mut Context<'_>) {
         if self.gives_up(cx) {
             // The peer is told in case it lives: it may be only the way to us that is broken.

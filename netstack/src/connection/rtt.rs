@@ -5,19 +5,19 @@
 //! Never: takes a sample of a segment that was sent twice (Karn)
 //! Read:  RFC 6298
 
-use std::time::Duration;
+use crate::time::Micros;
 
 /// RFC 6298 asks for 1 s as the first timeout.
-const RTO_INITIAL: Duration = Duration::from_secs(1);
+const RTO_INITIAL: Micros = Micros::from_secs(1);
 /// Linux's floor; RFC 6298 section 2.4 says 1 s, which no data centre can live with.
-const RTO_MIN: Duration = Duration::from_millis(200);
+const RTO_MIN: Micros = Micros::from_millis(200);
 /// The least that the timeout is beyond the round trip: a steady path lets RTTVAR shrink to nothing, and the
 /// first delayed acknowledgment or longer queue would be a timeout (Linux's tcp_rto_min does the same).
-const VARIANCE_MIN: Duration = Duration::from_millis(100);
+const VARIANCE_MIN: Micros = Micros::from_millis(100);
 /// RFC 6298 section 2.5 allows a ceiling of 60 s or more; this is Linux's.
-const RTO_MAX: Duration = Duration::from_secs(120);
+const RTO_MAX: Micros = Micros::from_secs(120);
 /// A longer round trip than this is none: it would not fit the field, and no timeout follows it.
-const SAMPLE_MAX: Duration = RTO_MAX;
+const SAMPLE_MAX: Micros = RTO_MAX;
 /// The least round trip is believed for so long: paths change (RFC 8985, section 6.2 wants a recent one).
 /// As Linux's tcp_min_rtt_wlen.
 const MIN_RTT_WINDOW_S: u32 = 300;
@@ -36,8 +36,8 @@ pub(crate) struct RttEstimator {
 
 impl RttEstimator {
     /// Takes a sample of a segment that was sent once; `now_s` is the clock in seconds.
-    pub fn sample(&mut self, rtt: Duration, now_s: u32) {
-        let rtt = rtt.clamp(Duration::from_micros(1), SAMPLE_MAX).as_micros() as u32;
+    pub fn sample(&mut self, rtt: Micros, now_s: u32) {
+        let rtt = rtt.clamp(Micros(1), SAMPLE_MAX).0 as u32;
         let aged = now_s.wrapping_sub(self.min_rtt_at) > MIN_RTT_WINDOW_S;
         if self.min_rtt == 0 || rtt <= self.min_rtt || aged {
             self.min_rtt = rtt;
@@ -54,11 +54,11 @@ impl RttEstimator {
     }
 
     /// Takes a sample in whole milliseconds of a timestamp's echo, for want of a better one.
-    pub fn sample_coarse(&mut self, rtt: Duration, now_s: u32) {
+    pub fn sample_coarse(&mut self, rtt: Micros, now_s: u32) {
         // Below a millisecond the clock of timestamps says zero; and what it truncates is no least.
         let min = (self.min_rtt, self.min_rtt_at);
         if rtt <= SAMPLE_MAX {
-            self.sample(rtt.max(Duration::from_millis(1)), now_s);
+            self.sample(rtt.max(Micros::from_millis(1)), now_s);
             if min.0 > 0 {
                 (self.min_rtt, self.min_rtt_at) = min;
             }
@@ -66,12 +66,12 @@ impl RttEstimator {
     }
 
     /// The retransmission timeout, backed off.
-    pub fn rto(&self) -> Duration {
+    pub fn rto(&self) -> Micros {
         let base = match self.srtt() {
             None => RTO_INITIAL,
             Some(srtt) => (srtt + (self.rttvar() * 4).max(VARIANCE_MIN)).clamp(RTO_MIN, RTO_MAX),
         };
-        (base * (1 << u32::from(self.backoff.min(10)))).min(RTO_MAX)
+        (base * (1 << self.backoff.min(10))).min(RTO_MAX)
     }
 
     /// Doubles the timeout until the next sample.
@@ -85,18 +85,18 @@ impl RttEstimator {
     }
 
     /// SRTT, once there was a sample.
-    pub fn srtt(&self) -> Option<Duration> {
-        (self.srtt > 0).then(|| Duration::from_micros(self.srtt.into()))
+    pub fn srtt(&self) -> Option<Micros> {
+        (self.srtt > 0).then(|| Micros(self.srtt.into()))
     }
 
     /// RTTVAR.
-    pub fn rttvar(&self) -> Duration {
-        Duration::from_micros(self.rttvar.into())
+    pub fn rttvar(&self) -> Micros {
+        Micros(self.rttvar.into())
     }
 
     /// The least sample of late.
-    pub fn min_rtt(&self) -> Option<Duration> {
-        (self.min_rtt > 0).then(|| Duration::from_micros(self.min_rtt.into()))
+    pub fn min_rtt(&self) -> Option<Micros> {
+        (self.min_rtt > 0).then(|| Micros(self.min_rtt.into()))
     }
 
     /// SRTT, RTTVAR and the least sample, microseconds: for a snapshot.
@@ -106,7 +106,7 @@ impl RttEstimator {
 
     /// An estimate of these parts.
     pub fn from_parts([srtt, rttvar, min_rtt]: [u32; 3], now_s: u32) -> Self {
-        let most = SAMPLE_MAX.as_micros() as u32;
+        let most = SAMPLE_MAX.0 as u32;
         RttEstimator {
             srtt: srtt.min(most),
             rttvar: rttvar.min(most),
@@ -124,28 +124,28 @@ mod tests {
     #[test]
     fn follows_rfc_6298() {
         let mut rtt = RttEstimator::default();
-        assert_eq!(rtt.rto(), Duration::from_secs(1));
-        rtt.sample(Duration::from_millis(100), 0);
-        assert_eq!(rtt.srtt(), Some(Duration::from_millis(100)));
-        assert_eq!(rtt.rto(), Duration::from_millis(300));
+        assert_eq!(rtt.rto(), Micros::from_secs(1));
+        rtt.sample(Micros::from_millis(100), 0);
+        assert_eq!(rtt.srtt(), Some(Micros::from_millis(100)));
+        assert_eq!(rtt.rto(), Micros::from_millis(300));
         rtt.back_off();
         rtt.back_off();
-        assert_eq!(rtt.rto(), Duration::from_millis(1200));
-        rtt.sample(Duration::from_millis(100), 0);
-        assert_eq!(rtt.rto(), Duration::from_millis(250));
+        assert_eq!(rtt.rto(), Micros::from_millis(1200));
+        rtt.sample(Micros::from_millis(100), 0);
+        assert_eq!(rtt.rto(), Micros::from_millis(250));
         for _ in 0..20 {
             rtt.back_off();
         }
         assert_eq!(rtt.rto(), RTO_MAX);
         rtt.forget_backoff();
-        assert_eq!(rtt.rto(), Duration::from_millis(250));
+        assert_eq!(rtt.rto(), Micros::from_millis(250));
     }
 
     #[test]
     fn has_a_floor() {
         let mut rtt = RttEstimator::default();
         for _ in 0..50 {
-            rtt.sample(Duration::from_micros(40), 0);
+            rtt.sample(Micros(40), 0);
         }
         assert_eq!(rtt.rto(), RTO_MIN);
     }
@@ -154,18 +154,18 @@ mod tests {
     fn keeps_its_distance_from_a_long_and_steady_round_trip() {
         let mut rtt = RttEstimator::default();
         for _ in 0..100 {
-            rtt.sample(Duration::from_millis(300), 0);
+            rtt.sample(Micros::from_millis(300), 0);
         }
-        assert_eq!(rtt.rto(), Duration::from_millis(400));
+        assert_eq!(rtt.rto(), Micros::from_millis(400));
     }
 
     #[test]
     fn forgets_the_least_round_trip_of_a_path_that_is_gone() {
         let mut rtt = RttEstimator::default();
-        rtt.sample(Duration::from_millis(10), 0);
-        rtt.sample(Duration::from_millis(80), 200);
-        assert_eq!(rtt.min_rtt(), Some(Duration::from_millis(10)));
-        rtt.sample(Duration::from_millis(80), 301);
-        assert_eq!(rtt.min_rtt(), Some(Duration::from_millis(80)));
+        rtt.sample(Micros::from_millis(10), 0);
+        rtt.sample(Micros::from_millis(80), 200);
+        assert_eq!(rtt.min_rtt(), Some(Micros::from_millis(10)));
+        rtt.sample(Micros::from_millis(80), 301);
+        assert_eq!(rtt.min_rtt(), Some(Micros::from_millis(80)));
     }
 }

@@ -11,13 +11,12 @@
 //! the front of two lists that are sorted by time. What is behind `judged` has been looked at once for all.
 
 use std::collections::VecDeque;
-use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use crate::segment::SackBlocks;
 use crate::seq::SeqNumber;
-use crate::time::Instant;
+use crate::time::{Instant, Micros};
 
 /// Segments in flight at most: a peer that asks for tiny segments must not make us keep tens of thousands
 /// of records. Full segments fill the largest send buffer before that.
@@ -69,7 +68,7 @@ pub(super) struct Delivered {
     /// Bytes that were not known to be delivered before.
     pub bytes: u32,
     /// The round trip of the newest segment that was sent once.
-    pub rtt: Option<Duration>,
+    pub rtt: Option<Micros>,
     /// Something arrived that was sent once and before a certain point (F-RTO's question).
     pub original_before: bool,
     /// Something arrived that was believed lost, in a segment larger than those that are sent now.
@@ -85,7 +84,7 @@ pub(super) struct Delivered {
 pub(super) struct Judgement {
     pub now: Instant,
     /// An answer to a segment sent twice that is faster than this was for the original.
-    pub min_rtt: Option<Duration>,
+    pub min_rtt: Option<Micros>,
     /// For [`Delivered::original_before`].
     pub point: Option<SeqNumber>,
     /// For [`Delivered::large_arrived`]: bytes of a full segment.
@@ -97,7 +96,7 @@ pub(super) struct Judgement {
 pub(super) struct Newest {
     pub sent_at: Instant,
     pub end: SeqNumber,
-    pub rtt: Duration,
+    pub rtt: Micros,
 }
 
 /// The segments in flight of one connection.
@@ -132,15 +131,19 @@ impl Scoreboard {
         self.forward = seq;
     }
 
-    /// Forgets everything.
+    /// Forgets everything, but keeps a little of what is allocated.
     pub fn clear(&mut self) {
-        let mut records = std::mem::take(&mut self.records);
-        let mut resent = std::mem::take(&mut self.resent);
-        records.clear();
-        resent.clear();
-        records.shrink_to(RECORDS_KEPT);
-        resent.shrink_to(RECORDS_KEPT);
-        *self = Scoreboard { records, resent, ..Scoreboard::default() };
+        self.records.clear();
+        self.resent.clear();
+        if self.records.capacity() > RECORDS_KEPT {
+            self.records.shrink_to(RECORDS_KEPT);
+        }
+        if self.resent.capacity() > RECORDS_KEPT {
+            self.resent.shrink_to(RECORDS_KEPT);
+        }
+        self.seen = SackBlocks::default();
+        self.newest = None;
+        (self.in_flight, self.lost, self.sacked, self.sacked_bytes) = (0, 0, 0, 0);
     }
 
     /// Bytes believed to be on their way.
@@ -317,7 +320,7 @@ impl Scoreboard {
 
     /// RFC 8985, section 6.2, step 5: what was sent before the newest delivery and has had `rtt` and
     /// `window` of time since is lost. Returns when to look again, if something may still be.
-    pub fn detect_losses(&mut self, window: Duration, now: Instant) -> Option<Instant> {
+    pub fn detect_losses(&mut self, window: Micros, now: Instant) -> Option<Instant> {
         let newest = self.newest?;
         let wait = newest.rtt + window;
         let originals = self.detect_lost_originals(&newest, wait, now);
@@ -328,7 +331,7 @@ impl Scoreboard {
     fn detect_lost_originals(
         &mut self,
         newest: &Newest,
-        wait: Duration,
+        wait: Micros,
         now: Instant,
     ) -> Option<Instant> {
         let mut again = None;
@@ -358,7 +361,7 @@ impl Scoreboard {
     fn detect_lost_resent(
         &mut self,
         newest: &Newest,
-        wait: Duration,
+        wait: Micros,
         now: Instant,
     ) -> Option<Instant> {
         while let Some(&(sent_at, seq)) = self.resent.front() {
@@ -450,6 +453,9 @@ impl Scoreboard {
         self.cut_head(ack, to);
         self.judged = self.judged.max(ack);
         self.lost_from = self.lost_from.max(ack);
+        if self.resent.is_empty() {
+            return;
+        }
         while self.resent.front().is_some_and(|&(_, seq)| seq.before(ack)) {
             self.resent.pop_front();
         }
@@ -526,7 +532,7 @@ impl Scoreboard {
     /// RFC 8985, section 6.2, steps 1 to 3.
     fn note_delivery(&mut self, sent: &Sent, judgement: &Judgement, to: &mut Delivered) {
         to.bytes += sent.len;
-        let rtt = judgement.now.since(sent.sent_at);
+        let rtt = judgement.now.span_since(sent.sent_at);
         if sent.retransmitted {
             // The original may have been delivered: an answer faster than any round trip was for it.
             if judgement.min_rtt.is_some_and(|least| rtt < least) {

@@ -9,8 +9,6 @@
 //! it was, a recovery under way is finished by the losses that are still marked, and nobody measures a round
 //! trip by segments that were sent before.
 
-use std::time::Duration;
-
 use serde::{Deserialize, Serialize};
 
 use super::congestion::{CongestionControl, Controller};
@@ -23,7 +21,7 @@ use crate::buffer::{BUFFER_SIZE, BufferPool};
 use crate::flow::FourTuple;
 use crate::segment::Options;
 use crate::seq::SeqNumber;
-use crate::time::Instant;
+use crate::time::{Instant, Micros};
 
 /// First bytes of a snapshot.
 const MAGIC: [u8; 4] = *b"xlbc";
@@ -168,7 +166,7 @@ impl Connection {
             ack_owed: self.ack_now || self.ack_deadline.is_some(),
             ts_value: self.ts_value(now),
             ts_recent: self.ts_recent,
-            close_left_us: self.close_deadline.map(|at| at.micros_since(now)),
+            close_left_us: self.close_deadline.map(|at| at.span_since(now).0),
         };
         Some(snapshot.encode())
     }
@@ -189,8 +187,7 @@ impl Connection {
         };
         connection.restore_sender(snapshot, cx);
         connection.restore_receiver(snapshot, cx);
-        connection.close_deadline =
-            snapshot.close_left_us.map(|left| cx.now + Duration::from_micros(left));
+        connection.close_deadline = snapshot.close_left_us.map(|left| cx.now + Micros(left));
         connection.arm_send_timer(cx);
         connection.event_pending = true;
         connection

@@ -2,18 +2,16 @@
 //!
 //! Read:  RFC 9293, sections 3.8.6 (windows) and 3.10; RFC 1122, section 4.2.3.4
 
-use std::time::Duration;
-
 use super::congestion::CongestionControl;
 use super::{Connection, Context, SendTimer, State, WINDOW_SCALE};
 use crate::segment::{Flags, Header, Options, SackBlocks};
 use crate::seq::SeqNumber;
-use crate::time::Instant;
+use crate::time::{Instant, Micros};
 
 /// Bytes that options may take (RFC 9293, section 3.1).
 const OPTIONS_LEN_MAX: usize = 40;
 /// A paced connection may be so far ahead of its rate: the resolution of timers.
-const PACING_QUANTUM: Duration = Duration::from_millis(1);
+const PACING_QUANTUM: Micros = Micros::from_millis(1);
 /// When buffers are scarce, windows close to so many segments: enough for who is in order to go on.
 const SCARCE_WINDOW_SEGMENTS: u32 = 4;
 
@@ -31,17 +29,28 @@ impl Connection {
     /// The next segment to be sent, counted as sent; `None` when there is nothing to say now.
     /// `mss_own` is what we tell the peer in a SYN.
     pub(crate) fn poll_segment(&mut self, mss_own: u16, cx: &mut Context<'_>) -> Option<Outgoing> {
+        if self.has_nothing_to_say() {
+            return None;
+        }
         if self.state == State::Closed {
             return self.take_rst();
         }
         self.restart_after_idle(cx.now);
         self.ask_path_again(cx.now);
-        let outgoing = self
-            .next_syn(mss_own, cx)
-            .or_else(|| self.next_retransmitted(cx))
-            .or_else(|| self.next_new(cx))
-            .or_else(|| self.next_probe(cx))
-            .or_else(|| self.next_ack(cx));
+        let opening = matches!(self.state, State::SynSent | State::SynReceived);
+        let mut outgoing = if opening { self.next_syn(mss_own, cx) } else { None };
+        if outgoing.is_none() && self.lost() > 0 {
+            outgoing = self.next_retransmitted(cx);
+        }
+        if outgoing.is_none() {
+            outgoing = self.next_new(cx);
+        }
+        if outgoing.is_none() && self.probe.is_some() {
+            outgoing = self.next_probe(cx);
+        }
+        if outgoing.is_none() && self.ack_now {
+            outgoing = Some(self.next_ack(cx));
+        }
         if outgoing.is_some() {
             self.note_sent(cx.now);
         } else {
@@ -50,6 +59,20 @@ impl Connection {
         outgoing
     }
 
+    /// Whether everything is sent, and nothing owed: a visit ends with this question.
+    fn has_nothing_to_say(&self) -> bool {
+        let end = self.tx_seq + self.tx.len() as u32;
+        let last = if self.fin_queued { end + 1 } else { end };
+        let opening = matches!(self.state, State::SynSent | State::SynReceived);
+        self.snd_nxt == last
+            && !self.ack_now
+            && !self.rst_pending
+            && self.probe.is_none()
+            && !opening
+            && self.lost() == 0
+    }
+
+    #[cold]
     fn take_rst(&mut self) -> Option<Outgoing> {
         if !std::mem::take(&mut self.rst_pending) {
             return None;
@@ -60,12 +83,13 @@ impl Connection {
 
     /// RFC 5681, section 4.1.
     fn restart_after_idle(&mut self, now: Instant) {
-        if self.flight.is_none() && now.since(self.last_sent) > self.rtt.rto() {
+        if self.flight.is_none() && now.span_since(self.last_sent) > self.rtt.rto() {
             self.congestion.idled();
         }
     }
 
     /// The SYN, first or again; in SYN-RECEIVED with an acknowledgment.
+    #[cold]
     fn next_syn(&mut self, mss_own: u16, cx: &mut Context<'_>) -> Option<Outgoing> {
         let flags = match self.state {
             State::SynSent => Flags::SYN,
@@ -114,12 +138,12 @@ impl Connection {
         let Some(srtt) = self.rtt.srtt() else { return true };
         let Some(flight) = self.flight.as_mut() else { return true };
         let at = flight.pace_at.unwrap_or(now).max(now);
-        if at.since(now) >= PACING_QUANTUM {
+        if at.span_since(now) >= PACING_QUANTUM {
             return false;
         }
         let rate = self.congestion.pacing_rate(srtt);
         let gap = u64::from(len) * 1_000_000 / rate;
-        flight.pace_at = Some(at + Duration::from_micros(gap));
+        flight.pace_at = Some(at + Micros(gap));
         true
     }
 
@@ -205,6 +229,7 @@ impl Connection {
     }
 
     /// A probe that a timer asked for.
+    #[cold]
     fn next_probe(&mut self, cx: &mut Context<'_>) -> Option<Outgoing> {
         let probe = self.probe.take()?;
         if probe != SendTimer::Keepalive
@@ -225,12 +250,9 @@ impl Connection {
         Some(Outgoing { header, offset: 0, len: 0 })
     }
 
-    fn next_ack(&mut self, cx: &Context<'_>) -> Option<Outgoing> {
-        if !self.ack_now {
-            return None;
-        }
+    fn next_ack(&mut self, cx: &Context<'_>) -> Outgoing {
         let header = self.header(self.snd_nxt, Flags::ACK, OPTIONS_LEN_MAX, cx);
-        Some(Outgoing { header, offset: 0, len: 0 })
+        Outgoing { header, offset: 0, len: 0 }
     }
 
     /// A header with acknowledgment and window; `room` bytes may be options.

@@ -10,7 +10,7 @@ use std::ops::Range;
 
 use smoltcp::wire::IpProtocol;
 
-use super::{Stack, mss_of};
+use super::{Stack, index_of, mss_of};
 use crate::connection::{Context, Outgoing};
 use crate::counters::Counters;
 use crate::fib::WireId;
@@ -114,6 +114,14 @@ impl Stack {
     /// replies as there are frames in a turn. So they get half of the budget while connections have something
     /// to say; and when the wire had no room left for those, they go first the next time.
     pub fn poll_transmit(&mut self, budget: usize, tx: &mut impl Transmit, now: Instant) -> usize {
+        if !self.has_work() {
+            return 0;
+        }
+        if self.replies.queue.is_empty() {
+            let sent = self.visit_ready(budget, tx, now);
+            self.counters.frames_out += sent as u64;
+            return sent;
+        }
         let contended = !self.ready.is_empty() && !self.replies.queue.is_empty();
         let share = if contended { budget.div_ceil(2) } else { budget };
         let yielded = std::mem::take(&mut self.replies.yields);
@@ -253,11 +261,23 @@ impl Stack {
         }
         self.counters.segments_out += count as u64;
         self.counters.retransmits += u64::from(connection.retransmits() - retransmits);
-        self.after_visit(id, !room || count == quota, now);
+        let interrupted = !room || count == quota;
+        if connection.orphan() {
+            self.after_visit(id, interrupted, now);
+            return if room { Visit::Said(count) } else { Visit::NoRoom(count) };
+        }
+        if let Some(deadline) = connection.deadline() {
+            self.connection_timers.set_earlier(index_of(id) as u32, deadline);
+        }
+        if interrupted {
+            connection.ready = true;
+            self.ready.push_back(id);
+        }
         if room { Visit::Said(count) } else { Visit::NoRoom(count) }
     }
 
     /// A connection speaks when its neighbour is known; its timers run meanwhile.
+    #[cold]
     fn wait_for_neighbor(&mut self, id: ConnId, path: PathId) {
         // Once, however often it is visited until then.
         if !std::mem::replace(&mut self.connections[id].waits_for_neighbor, true) {
@@ -267,6 +287,7 @@ impl Stack {
     }
 
     /// As `settle`, but the connection is ready again only when it was interrupted.
+    #[cold]
     fn after_visit(&mut self, id: ConnId, interrupted: bool, now: Instant) {
         if self.has_ended(id, now) {
             return;
@@ -278,6 +299,7 @@ impl Stack {
     }
 
     /// The path of a connection, looked up again because the forwarding table changed.
+    #[cold]
     fn find_path(&mut self, id: ConnId, now: Instant) -> Option<PathId> {
         let remote = self.connections[id].tuple.remote.ip;
         let path = self.path_to(remote, now)?;
@@ -289,6 +311,7 @@ impl Stack {
     }
 
     /// No route: who is not open yet is told, others wait for one.
+    #[cold]
     fn unroutable(&mut self, id: ConnId, now: Instant) {
         let connection = &mut self.connections[id];
         if connection.orphan() || connection.state() == crate::connection::State::SynSent {

@@ -13,7 +13,7 @@ use smoltcp::wire::{
     NdiscNeighborFlags, NdiscRepr, RawHardwareAddress,
 };
 
-use super::Stack;
+use super::{Event, Stack};
 use crate::connection::{Context, State, Verdict};
 use crate::counters::DropReason;
 use crate::fib::{LinkId, Origin, Ownership, WireId};
@@ -122,38 +122,44 @@ impl Stack {
         }
         let ([source, destination], segment) =
             Segment::parse(ip.payload).ok_or(DropReason::Malformed)?;
-        if source == 0 || destination == 0 || is_multicast(ip.source) {
-            return Err(DropReason::Malformed);
-        }
         self.counters.segments_in += 1;
         let tuple = FourTuple {
             local: Endpoint::new(ip.destination, destination),
             remote: Endpoint::new(ip.source, source),
         };
-        let tcp = Tcp { tuple, link, wire, arrival, segment };
-        self.demux(&tcp, now)
-    }
-
-    fn demux(&mut self, tcp: &Tcp<'_>, now: Instant) -> Result<Disposition, DropReason> {
         // Segments come in trains: the connection of the one before needs no look-up.
-        if self.connections.get(self.last).is_some_and(|last| last.tuple == tcp.tuple) {
-            self.handle_connection(self.last, &tcp.segment, now);
+        if self.connections.get(self.last).is_some_and(|last| last.tuple == tuple) {
+            self.handle_connection(self.last, &segment, now);
             return Ok(Disposition::Done);
         }
-        match self.flows.get(&tcp.tuple) {
+        match self.flows.get(&tuple) {
             Some(Flow::Connection(id)) => {
                 self.last = id;
-                self.handle_connection(id, &tcp.segment, now);
+                self.handle_connection(id, &segment, now);
                 Ok(Disposition::Done)
             }
-            Some(Flow::HalfOpen(id)) => {
-                if self.handle_half_open(id, &tcp.segment, now) {
-                    return Ok(Disposition::Done);
-                }
-                self.handle_unknown(tcp, now)
+            other => self.handle_other(other, &Tcp { tuple, link, wire, arrival, segment }, now),
+        }
+    }
+
+    /// A segment of no connection: of a handshake, of what is left of one, or of nothing that is known.
+    #[cold]
+    fn handle_other(
+        &mut self,
+        flow: Option<Flow>,
+        tcp: &Tcp<'_>,
+        now: Instant,
+    ) -> Result<Disposition, DropReason> {
+        let FourTuple { local, remote } = tcp.tuple;
+        if local.port == 0 || remote.port == 0 || is_multicast(remote.ip) {
+            return Err(DropReason::Malformed);
+        }
+        match flow {
+            Some(Flow::HalfOpen(id)) if self.handle_half_open(id, &tcp.segment, now) => {
+                Ok(Disposition::Done)
             }
             Some(Flow::TimeWait(id)) => Ok(self.handle_time_wait(id, tcp, now)),
-            None => self.handle_unknown(tcp, now),
+            _ => self.handle_unknown(tcp, now),
         }
     }
 
@@ -162,8 +168,27 @@ impl Stack {
         let connection = &mut self.connections[id];
         let undone = connection.undone();
         let verdict = connection.handle_segment(segment, &mut context!(self, now));
+        if verdict == Verdict::Accepted && !connection.orphan() {
+            if connection.event_pending && !connection.event_queued {
+                connection.event_queued = true;
+                self.events.push_back(Event::Connection(id, connection.user));
+            }
+            if !connection.ready {
+                connection.ready = true;
+                self.ready.push_back(id);
+            }
+            self.counters.undone += u64::from(connection.undone() - undone);
+            return;
+        }
         let tuple = connection.tuple;
         self.counters.undone += u64::from(connection.undone() - undone);
+        self.count_verdict(verdict, tuple);
+        self.settle(id, now);
+    }
+
+    /// What became of a segment that was not simply taken.
+    #[cold]
+    fn count_verdict(&mut self, verdict: Verdict, tuple: FourTuple) {
         match verdict {
             Verdict::Accepted => {}
             Verdict::OutOfWindow => self.counters.out_of_window += 1,
@@ -178,7 +203,6 @@ impl Stack {
                 self.replies.push_segment(tuple, header, &mut self.counters);
             }
         }
-        self.settle(id, now);
     }
 
     fn handle_time_wait(&mut self, id: TimeWaitId, tcp: &Tcp<'_>, now: Instant) -> Disposition {
@@ -271,6 +295,7 @@ impl Stack {
 
     // ARP and neighbour discovery, for addresses that nobody else answers for.
 
+    #[cold]
     fn handle_arp(
         &mut self,
         link: LinkId,
@@ -395,6 +420,7 @@ impl Stack {
 
     // ICMP.
 
+    #[cold]
     fn handle_icmpv4(
         &mut self,
         link: LinkId,
@@ -431,6 +457,7 @@ impl Stack {
         }
     }
 
+    #[cold]
     fn handle_icmpv6(
         &mut self,
         link: LinkId,

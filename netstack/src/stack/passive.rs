@@ -202,6 +202,7 @@ impl Stack {
 
     /// A segment of a handshake: RFC 9293, section 3.10.7.4, as far as it concerns SYN-RECEIVED.
     /// Returns whether it was understood; if not, another worker may know more.
+    #[cold]
     pub(super) fn handle_half_open(
         &mut self,
         id: HalfOpenId,

@@ -123,7 +123,7 @@ impl CongestionControl for Cubic {
         // alpha_cubic of section 4.3, 1 once the window is back at W_max.
         let alpha = if epoch.w_est < self.w_max { 3.0 * (1.0 - BETA) / (1.0 + BETA) } else { 1.0 };
         epoch.w_est += alpha * (bytes / self.mss as f32) / cwnd;
-        let t = acked.now.since(epoch.began).as_secs_f32() + acked.srtt.as_secs_f32();
+        let t = acked.now.span_since(epoch.began).as_secs_f32() + acked.srtt.as_secs_f32();
         let target =
             (C * (t - epoch.k).powi(3) + self.w_max).clamp(cwnd, 1.5 * cwnd).max(epoch.w_est);
         epoch.credit += (target - cwnd).max(0.0) / cwnd * bytes;
@@ -166,13 +166,12 @@ impl CongestionControl for Cubic {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
     use crate::seq::SeqNumber;
+    use crate::time::Micros;
 
     fn acked(bytes: u32, rtt_ms: u64, now: Instant) -> Acked {
-        let srtt = Duration::from_millis(rtt_ms);
+        let srtt = Micros::from_millis(rtt_ms);
         Acked { bytes, rtt: None, srtt, una: SeqNumber(0), nxt: SeqNumber(1), now }
     }
 
@@ -187,7 +186,7 @@ mod tests {
     #[test]
     fn returns_to_its_former_window_and_beyond() {
         // Long enough a round trip that Reno would be slower than the cubic curve.
-        const RTT: Duration = Duration::from_millis(100);
+        const RTT: Micros = Micros::from_millis(100);
         let mut cubic = Cubic::new(1000);
         cubic.acked(&acked(190_000, 100, Instant::ZERO));
         cubic.lost();
@@ -196,9 +195,9 @@ mod tests {
         let mut now = Instant::ZERO;
         let mut at_k = 0;
         for _ in 0..150 {
-            now += RTT;
+            now = now + RTT;
             cubic.acked(&acked(cubic.cwnd(), 100, now));
-            if at_k == 0 && now.since(Instant::ZERO).as_secs_f32() >= k {
+            if at_k == 0 && now.span_since(Instant::ZERO).as_secs_f32() >= k {
                 at_k = cubic.cwnd();
             }
         }
@@ -222,8 +221,8 @@ mod tests {
         let mut now = Instant::ZERO;
         let mut una = 0;
         for round in 0..40_u64 {
-            let rtt = Duration::from_millis(40 + 12 * round.min(4));
-            now += rtt;
+            let rtt = Micros::from_millis(40 + 12 * round.min(4));
+            now = now + rtt;
             let nxt = una + cubic.cwnd();
             for _ in 0..10 {
                 una += (nxt - una) / 10;

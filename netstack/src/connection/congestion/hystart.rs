@@ -63,7 +63,7 @@ impl HyStart {
             return Growth::Done;
         }
         if let Some(rtt) = acked.rtt {
-            self.this_round = self.this_round.min(rtt.as_micros() as u32);
+            self.this_round = self.this_round.min(rtt.0 as u32);
             self.samples = self.samples.saturating_add(1);
             self.judge();
         }
@@ -109,10 +109,8 @@ impl HyStart {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
-    use crate::time::Instant;
+    use crate::time::{Instant, Micros};
 
     /// A round of `count` acknowledgments; the growth of its last one.
     fn round(hystart: &mut HyStart, number: u32, rtt_ms: u64, count: u32) -> Growth {
@@ -121,8 +119,8 @@ mod tests {
         for step in 0..count {
             growth = hystart.acked(&Acked {
                 bytes: 1000,
-                rtt: Some(Duration::from_millis(rtt_ms)),
-                srtt: Duration::from_millis(rtt_ms),
+                rtt: Some(Micros::from_millis(rtt_ms)),
+                srtt: Micros::from_millis(rtt_ms),
                 una: SeqNumber(una + step),
                 nxt: SeqNumber(una + 100_000),
                 now: Instant::ZERO,
