@@ -98,6 +98,7 @@ impl BufferPool {
         self.available() <= self.limit / 8
     }
 
+    #[inline]
     fn take(&mut self) -> Option<BufferId> {
         if self.free == NONE && !self.grow() {
             self.failures += 1;
@@ -117,6 +118,7 @@ impl BufferPool {
         self.used -= 1;
     }
 
+    #[cold]
     fn grow(&mut self) -> bool {
         let first = self.meta.len();
         let count = BLOCK.min(self.limit - first);
@@ -214,6 +216,7 @@ impl Queue {
     }
 
     /// Appends as much of `bytes` as the pool has room for; returns how much.
+    #[inline]
     pub fn append(&mut self, pool: &mut BufferPool, bytes: &[u8]) -> usize {
         // A message into an empty queue: what requests and responses are.
         if self.tail == NONE && !bytes.is_empty() && bytes.len() <= BUFFER_SIZE {
@@ -226,6 +229,7 @@ impl Queue {
         self.append_long(pool, bytes)
     }
 
+    #[inline(never)]
     fn append_long(&mut self, pool: &mut BufferPool, mut bytes: &[u8]) -> usize {
         let mut appended = 0;
         while !bytes.is_empty() {
@@ -247,10 +251,16 @@ impl Queue {
     }
 
     /// As [`Queue::append`], but stops when buffers are scarce.
+    #[inline]
     pub fn append_sparing(&mut self, pool: &mut BufferPool, bytes: &[u8]) -> usize {
         if bytes.len() <= BUFFER_SIZE {
             return if pool.is_scarce() { 0 } else { self.append(pool, bytes) };
         }
+        self.append_long_sparing(pool, bytes)
+    }
+
+    #[inline(never)]
+    fn append_long_sparing(&mut self, pool: &mut BufferPool, bytes: &[u8]) -> usize {
         let mut appended = 0;
         for piece in bytes.chunks(BUFFER_SIZE) {
             if pool.is_scarce() {
@@ -303,7 +313,21 @@ impl Queue {
         cursor
     }
 
+    /// Copies bytes from `offset` on into all of `out`, if the first buffer has them: what requests and
+    /// responses are. Whether it has.
+    #[inline]
+    pub fn copy_from_first(&self, pool: &BufferPool, offset: usize, out: &mut [u8]) -> bool {
+        let Some(meta) = pool.meta.get(self.head.0 as usize) else { return false };
+        let from = usize::from(meta.start) + offset;
+        let fits = from + out.len() <= usize::from(meta.end);
+        if fits {
+            out.copy_from_slice(&pool.bytes(self.head)[from..from + out.len()]);
+        }
+        fits
+    }
+
     /// As [`Queue::copy_out`], sought from `cursor`.
+    #[inline(never)]
     pub fn copy_from(
         &self,
         pool: &BufferPool,
@@ -311,15 +335,6 @@ impl Queue {
         offset: usize,
         out: &mut [u8],
     ) -> usize {
-        // All of it in the first buffer: what requests and responses are.
-        if self.head != NONE {
-            let meta = &pool.meta[self.head.0 as usize];
-            let from = usize::from(meta.start) + offset;
-            if from + out.len() <= usize::from(meta.end) {
-                out.copy_from_slice(&pool.bytes(self.head)[from..from + out.len()]);
-                return out.len();
-            }
-        }
         let place = self.seek(pool, cursor, offset);
         let mut id = place.buffer;
         let mut skip = offset - place.base as usize;
@@ -338,6 +353,7 @@ impl Queue {
     }
 
     /// Drops the first `count` bytes; buffers that become empty go back to the pool.
+    #[inline]
     pub fn consume(&mut self, pool: &mut BufferPool, count: usize) {
         assert!(count <= self.len(), "consume {count} of {self:?}");
         if count == self.len() && self.head == self.tail && self.head != NONE {
@@ -345,6 +361,11 @@ impl Queue {
             *self = Queue::default();
             return;
         }
+        self.consume_long(pool, count);
+    }
+
+    #[inline(never)]
+    fn consume_long(&mut self, pool: &mut BufferPool, count: usize) {
         self.len -= count as u32;
         let mut left = count;
         while left > 0 {
@@ -370,9 +391,12 @@ impl Queue {
     }
 
     /// Takes bytes from the front into `out`; returns how many.
+    #[inline]
     pub fn read(&mut self, pool: &mut BufferPool, out: &mut [u8]) -> usize {
         let most = out.len().min(self.len());
-        let count = self.copy_out(pool, 0, &mut out[..most]);
+        let out = &mut out[..most];
+        let count =
+            if self.copy_from_first(pool, 0, out) { most } else { self.copy_out(pool, 0, out) };
         self.consume(pool, count);
         count
     }

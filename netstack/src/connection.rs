@@ -743,8 +743,9 @@ impl Connection {
     }
 
     /// Copies bytes of the send queue for a segment.
+    #[inline]
     pub(crate) fn copy_payload(&mut self, pool: &BufferPool, offset: usize, out: &mut [u8]) {
-        if out.is_empty() {
+        if out.is_empty() || self.tx.copy_from_first(pool, offset, out) {
             return;
         }
         self.tx_cursor = self.tx.seek(pool, self.tx_cursor, offset);

@@ -114,11 +114,13 @@ impl Neighbors {
     }
 
     /// The link of an entry.
+    #[inline]
     pub fn link(&self, id: PathId) -> LinkId {
         self.entries[id.0 as usize].link
     }
 
     /// The address to send to, if it is known. Asks for it when it is not, and now and then when it is.
+    #[inline]
     pub fn resolve(&mut self, id: PathId, now: Instant) -> Option<[u8; 6]> {
         let entry = &mut self.entries[id.0 as usize];
         let mac = entry.mac;

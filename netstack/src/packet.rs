@@ -59,10 +59,23 @@ pub(crate) struct IpPacket<'a> {
 
 impl<'a> Frame<'a> {
     /// Takes a frame apart as far as IP or ARP.
+    #[inline]
     pub fn parse(bytes: &'a [u8]) -> Result<Frame<'a>, DropReason> {
-        let ethernet = EthernetFrame::new_checked(bytes).map_err(|_| DropReason::Malformed)?;
-        let (source, destination) = (ethernet.src_addr().0, ethernet.dst_addr().0);
-        let (vlan, ethertype, payload) = untag(ethernet.ethertype().into(), ethernet.payload())?;
+        let (header, payload) =
+            bytes.split_first_chunk::<ETHERNET_LEN>().ok_or(DropReason::Malformed)?;
+        let mac = |at: usize| {
+            [
+                header[at],
+                header[at + 1],
+                header[at + 2],
+                header[at + 3],
+                header[at + 4],
+                header[at + 5],
+            ]
+        };
+        let (source, destination) = (mac(6), mac(0));
+        let (vlan, ethertype, payload) =
+            untag(u16::from_be_bytes([header[12], header[13]]), payload)?;
         let content = match EthernetProtocol::from(ethertype) {
             EthernetProtocol::Arp => Content::Arp(payload),
             EthernetProtocol::Ipv4 => Content::Ip(parse_ipv4(payload)?),
@@ -85,6 +98,7 @@ fn untag(ethertype: u16, payload: &[u8]) -> Result<(Option<u16>, u16, &[u8]), Dr
     Ok(((vlan != 0).then_some(vlan), u16::from_be_bytes([tag[2], tag[3]]), rest))
 }
 
+#[inline]
 fn parse_ipv4(bytes: &[u8]) -> Result<IpPacket<'_>, DropReason> {
     let fixed: &[u8; IPV4_LEN] = bytes.first_chunk().ok_or(DropReason::Malformed)?;
     let header_len = usize::from(fixed[0] & 0x0f) * 4;
@@ -112,6 +126,7 @@ fn parse_ipv4(bytes: &[u8]) -> Result<IpPacket<'_>, DropReason> {
     })
 }
 
+#[inline(never)]
 fn parse_ipv6(bytes: &[u8]) -> Result<IpPacket<'_>, DropReason> {
     let packet = Ipv6Packet::new_checked(bytes).map_err(|_| DropReason::Malformed)?;
     if packet.version() != 6 {
@@ -158,6 +173,7 @@ pub(crate) struct Envelope {
 
 impl Envelope {
     /// An envelope with the ordinary hop limit.
+    #[inline]
     pub fn new(
         link: &Link,
         neighbor: [u8; 6],
@@ -169,6 +185,7 @@ impl Envelope {
     }
 
     /// An envelope with a hop limit of its own: 255 for neighbour discovery.
+    #[inline]
     pub fn with_hop_limit(
         hop_limit: u8,
         link: &Link,
@@ -227,6 +244,7 @@ impl Envelope {
     }
 
     /// Writes the headers for a payload of `payload_len` bytes; returns the payload's place.
+    #[inline]
     pub fn emit<'b>(&self, bytes: &'b mut [u8], payload_len: usize) -> &'b mut [u8] {
         let (headers, payload) = bytes[..self.len() + payload_len].split_at_mut(self.len());
         match headers.first_chunk_mut() {
@@ -253,6 +271,7 @@ impl Envelope {
     }
 
     /// The checksum of a payload that has zero in its place.
+    #[inline]
     pub fn checksum(&self, payload: &[u8]) -> u16 {
         !self.pseudo_sum.word(payload.len() as u16).bytes(payload).fold()
     }

@@ -103,6 +103,7 @@ impl SackBlocks {
 
     /// What of `left..right` none of the blocks reaches: at most the ends of it. A block in the middle
     /// does not count, since its parts beside it would have to.
+    #[inline]
     pub(crate) fn unseen(
         &self,
         mut left: SeqNumber,
@@ -172,6 +173,7 @@ pub struct Options {
 
 impl Options {
     /// Whether there is a timestamp at most, as in nearly every segment.
+    #[inline]
     fn are_usual(&self) -> bool {
         let on_syn = self.mss.is_some() || self.window_scale.is_some() || self.sack_permitted;
         !on_syn && self.sack.is_empty()
@@ -199,16 +201,22 @@ impl Options {
         len.div_ceil(4) * 4
     }
 
-    fn parse(mut bytes: &[u8]) -> Options {
-        let mut options = Options::default();
+    #[inline]
+    fn parse(bytes: &[u8]) -> Options {
         // Nearly every segment has a timestamp and nothing else, as RFC 7323, appendix A, lays it out.
         if let Some((&STAMP_ALONE, stamp)) = bytes.split_first_chunk()
             && let Ok(stamp) = <[u8; 8]>::try_from(stamp)
         {
             let stamp = u64::from_be_bytes(stamp);
-            options.timestamp = Some(((stamp >> 32) as u32, stamp as u32));
-            return options;
+            let timestamp = Some(((stamp >> 32) as u32, stamp as u32));
+            return Options { timestamp, ..Options::default() };
         }
+        if bytes.is_empty() { Options::default() } else { Options::parse_list(bytes) }
+    }
+
+    #[cold]
+    fn parse_list(mut bytes: &[u8]) -> Options {
+        let mut options = Options::default();
         while !bytes.is_empty() {
             // A malformed option ends the list: what was understood before it counts (RFC 9293, 3.1).
             let Ok((rest, option)) = TcpOption::parse(bytes) else { break };
@@ -260,6 +268,17 @@ impl Options {
     }
 }
 
+/// Where the payload of a segment begins; `None` when the segment is shorter than that.
+pub(crate) fn header_len(bytes: &[u8]) -> Option<usize> {
+    let len = usize::from(bytes.get(12)? >> 4) * 4;
+    (TCP_HEADER_LEN..=bytes.len()).contains(&len).then_some(len)
+}
+
+/// Ports of source and destination of a segment that has a header.
+pub(crate) fn ports(bytes: &[u8]) -> [u16; 2] {
+    [u16::from_be_bytes([bytes[0], bytes[1]]), u16::from_be_bytes([bytes[2], bytes[3]])]
+}
+
 /// A segment as it came.
 #[derive(Clone, Copy, Debug)]
 pub struct Segment<'a> {
@@ -278,26 +297,30 @@ pub struct Segment<'a> {
 }
 
 impl<'a> Segment<'a> {
-    /// Reads a segment; with it the ports of its source and its destination. `None` when it is shorter than
-    /// its header says.
-    pub(crate) fn parse(bytes: &'a [u8]) -> Option<([u16; 2], Segment<'a>)> {
-        let fixed: &[u8; TCP_HEADER_LEN] = bytes.first_chunk()?;
+    /// Reads a segment of which [`header_len`] told where its payload begins.
+    #[inline]
+    pub(crate) fn read(bytes: &'a [u8], header_len: usize) -> Segment<'a> {
+        let (header, payload) = bytes.split_at(header_len);
+        let (fixed, options) = header.split_at(TCP_HEADER_LEN);
         let half = |at: usize| u16::from_be_bytes([fixed[at], fixed[at + 1]]);
-        let word = |at: usize| u32::from(half(at)) << 16 | u32::from(half(at + 2));
-        let header_len = usize::from(fixed[12] >> 4) * 4;
-        let options = bytes.get(TCP_HEADER_LEN..header_len)?;
+        let word = |at: usize| {
+            u32::from_be_bytes([fixed[at], fixed[at + 1], fixed[at + 2], fixed[at + 3]])
+        };
         let bit = |place: u8| fixed[13] & place != 0;
-        let flags =
-            Flags { fin: bit(FIN), syn: bit(SYN), rst: bit(RST), psh: bit(PSH), ack: bit(ACK) };
-        let segment = Segment {
+        Segment {
             seq: SeqNumber(word(4)),
             ack: SeqNumber(word(8)),
-            flags,
+            flags: Flags {
+                fin: bit(FIN),
+                syn: bit(SYN),
+                rst: bit(RST),
+                psh: bit(PSH),
+                ack: bit(ACK),
+            },
             window: half(14),
-            options: if options.is_empty() { Options::default() } else { Options::parse(options) },
-            payload: &bytes[header_len..],
-        };
-        Some(([half(0), half(2)], segment))
+            options: Options::parse(options),
+            payload,
+        }
     }
 
     /// SEG.LEN: payload, and one each for SYN and FIN.
@@ -344,6 +367,7 @@ impl Header {
 
     /// Writes the header into `bytes`, which are as many as it takes, with these ports of source and
     /// destination; the place of the checksum is left zero.
+    #[inline]
     pub(crate) fn emit(&self, bytes: &mut [u8], [source, destination]: [u16; 2]) {
         let Flags { fin, syn, rst, psh, ack } = self.flags;
         let bit = |set: bool, place: u8| if set { place } else { 0 };
@@ -382,11 +406,12 @@ mod tests {
             let mut bytes: Vec<u8> = (0..20 + round % 60).map(|_| random()).collect();
             bytes[12] = bytes[12] % 6 + 4 << 4;
             let theirs = TcpPacket::new_checked(&bytes[..]);
-            let ours = Segment::parse(&bytes);
-            assert_eq!(ours.is_some(), theirs.is_ok());
-            let (Some((ports, ours)), Ok(theirs)) = (ours, theirs) else { continue };
+            let len = header_len(&bytes);
+            assert_eq!(len.is_some(), theirs.is_ok());
+            let (Some(len), Ok(theirs)) = (len, theirs) else { continue };
+            let ours = Segment::read(&bytes, len);
             read += 1;
-            assert_eq!(ports, [theirs.src_port(), theirs.dst_port()]);
+            assert_eq!(ports(&bytes), [theirs.src_port(), theirs.dst_port()]);
             assert_eq!(ours.seq.0 as i32, theirs.seq_number().0);
             assert_eq!(ours.ack.0 as i32, theirs.ack_number().0);
             assert_eq!((ours.window, ours.payload), (theirs.window_len(), theirs.payload()));
@@ -411,8 +436,9 @@ mod tests {
             let mut bytes = vec![0xee; header.len()];
             header.emit(&mut bytes, [80, 40_000]);
             bytes.extend(b"data");
-            let (ports, read) = Segment::parse(&bytes).unwrap();
-            assert_eq!((ports, read.payload), ([80, 40_000], &b"data"[..]));
+            assert_eq!(header_len(&bytes), Some(header.len()));
+            let read = Segment::read(&bytes, header.len());
+            assert_eq!((ports(&bytes), read.payload), ([80, 40_000], &b"data"[..]));
             assert_eq!((read.seq, read.ack, read.flags), (seq, ack, flags));
             assert_eq!((read.window, read.options), (0x1234, options));
             assert_eq!(bytes[16..20], [0; 4], "checksum and urgent pointer");

@@ -128,10 +128,12 @@ pub(crate) struct Flights {
 }
 
 impl Flights {
+    #[inline]
     pub(super) fn take(&mut self) -> Box<Flight> {
         self.spare.pop().unwrap_or_default()
     }
 
+    #[inline]
     fn give(&mut self, mut flight: Box<Flight>) {
         if self.spare.len() < SPARE_FLIGHTS_MAX {
             flight.clear();
@@ -191,6 +193,7 @@ impl Connection {
     }
 
     /// A new segment was sent.
+    #[inline]
     pub(super) fn push_sent(&mut self, seq: SeqNumber, len: u32, fin: bool, cx: &mut Context<'_>) {
         let flight = self.flight.get_or_insert_with(|| {
             self.progress_at = cx.now;
@@ -271,6 +274,7 @@ impl Connection {
         safe
     }
 
+    #[inline]
     fn note_delivered(
         &mut self,
         flight: &mut Flight,
@@ -389,6 +393,7 @@ impl Connection {
     }
 
     /// The window after an acknowledgment: by PRR in fast recovery, else by the algorithm.
+    #[inline]
     fn steer(
         &mut self,
         flight: &mut Flight,
@@ -526,6 +531,7 @@ impl Connection {
     // Timers.
 
     /// Sets the one timer of sending to what is due next.
+    #[inline]
     pub(super) fn arm_send_timer(&mut self, cx: &Context<'_>) {
         let empty = self.flight.is_none();
         if let Some((_, SendTimer::Reordering)) = self.send_timer

@@ -28,6 +28,7 @@ pub(crate) struct Outgoing {
 impl Connection {
     /// The next segment to be sent, counted as sent; `None` when there is nothing to say now.
     /// `mss_own` is what we tell the peer in a SYN.
+    #[inline(always)]
     pub(crate) fn poll_segment(&mut self, mss_own: u16, cx: &mut Context<'_>) -> Option<Outgoing> {
         if self.has_nothing_to_say() {
             return None;
@@ -60,6 +61,7 @@ impl Connection {
     }
 
     /// Whether everything is sent, and nothing owed: a visit ends with this question.
+    #[inline(always)]
     fn has_nothing_to_say(&self) -> bool {
         let end = self.tx_seq + self.tx.len() as u32;
         let last = if self.fin_queued { end + 1 } else { end };
@@ -125,6 +127,7 @@ impl Connection {
     }
 
     /// New bytes, as the windows allow, and the FIN after the last of them.
+    #[inline(always)]
     fn next_new(&mut self, cx: &mut Context<'_>) -> Option<Outgoing> {
         let (len, fin) = self.sendable(false)?;
         if cx.config.pacing && !self.is_due(len, cx.now) {
@@ -147,6 +150,7 @@ impl Connection {
         true
     }
 
+    #[inline(always)]
     fn send_new(&mut self, len: u32, fin: bool, cx: &mut Context<'_>) -> Outgoing {
         let seq = self.snd_nxt;
         let space = len + u32::from(fin);
@@ -170,6 +174,7 @@ impl Connection {
 
     /// How much new can be sent: bytes, and whether the FIN goes with them.
     /// `probing`: the windows do not count but for the peer's.
+    #[inline(always)]
     fn sendable(&mut self, probing: bool) -> Option<(u32, bool)> {
         let open = matches!(
             self.state,
@@ -212,6 +217,7 @@ impl Connection {
     }
 
     /// A segment of the send queue.
+    #[inline(always)]
     fn data_segment(
         &mut self,
         seq: SeqNumber,
@@ -256,6 +262,7 @@ impl Connection {
     }
 
     /// A header with acknowledgment and window; `room` bytes may be options.
+    #[inline(always)]
     fn header(&mut self, seq: SeqNumber, flags: Flags, room: usize, cx: &Context<'_>) -> Header {
         let mut options = Options::default();
         if self.negotiated.timestamps {
@@ -285,6 +292,7 @@ impl Connection {
     }
 
     /// The window to offer; moves the right edge, never to the left (RFC 9293, section 3.8.6).
+    #[inline(always)]
     fn advertise(&mut self, is_scarce: bool) -> u16 {
         let scale = self.negotiated.rcv_scale;
         let held = self.rx.len() as u32;

@@ -22,7 +22,7 @@ use crate::packet::{
     Content, Envelope, Frame, IpPacket, emit_link_header, is_checksum_right, link_header_len,
 };
 use crate::rss;
-use crate::segment::{Flags, Header, Segment, TCP_HEADER_LEN};
+use crate::segment::{Flags, Header, Segment, TCP_HEADER_LEN, header_len, ports};
 use crate::seq::SeqNumber;
 use crate::time::Instant;
 
@@ -120,8 +120,9 @@ impl Stack {
         if !is_checksum_right(ip, self.fib.link(link).partial_checksums) {
             return Err(DropReason::Checksum);
         }
-        let ([source, destination], segment) =
-            Segment::parse(ip.payload).ok_or(DropReason::Malformed)?;
+        let header_len = header_len(ip.payload).ok_or(DropReason::Malformed)?;
+        let [source, destination] = ports(ip.payload);
+        let segment = Segment::read(ip.payload, header_len);
         self.counters.segments_in += 1;
         let tuple = FourTuple {
             local: Endpoint::new(ip.destination, destination),
