@@ -10,7 +10,7 @@ use std::time::Duration;
 use common::lab::{Lab, offset};
 use common::{OWN, PEER, Tcp, link, see};
 use netstack::fib::WireId;
-use netstack::{Arrival, Event, Instant, State};
+use netstack::{Arrival, Event, Instant, Secret, State};
 use smoltcp::wire::TcpOption;
 
 // CLOSED and LISTEN, sections 3.10.7.1 and 3.10.7.2.
@@ -386,4 +386,77 @@ fn a_forward_that_ran_out_of_buffers_is_told_when_there_are_some() {
     assert_eq!(lab.stack.recv(hoard, &mut [0; 1000], lab.now), 1000);
     assert_eq!(lab.stack.poll_event(), Some(Event::Connection(to, 1)));
     assert_eq!(lab.stack.forward(from, to, 100, lab.now), 100);
+}
+
+// What nobody can guess: RFC 6528, and RFC 7323, section 5.4.
+
+#[test]
+fn what_a_connection_begins_with_is_its_own_and_follows_the_clock() {
+    let stamp = || vec![TcpOption::TimeStamp { tsval: 1, tsecr: 0 }];
+    let begin = |lab: &mut Lab, port| {
+        let ports = [port, 80];
+        let seen = lab.one(&Tcp { ports, options: stamp(), ..Tcp::new("S", 1000, None) });
+        lab.silence(&Tcp { ports, ..Tcp::new("R", 1001, None) });
+        [seen.seq, seen.timestamp.expect("they were offered").0]
+    };
+    let mut lab = Lab::new();
+    lab.listen(10);
+    let first = begin(&mut lab, 4001);
+    let other = begin(&mut lab, 4002);
+    lab.pass(Duration::from_secs(1));
+    let later = begin(&mut lab, 4001);
+    let gained = [0, 1].map(|index| later[index].wrapping_sub(first[index]));
+    assert_eq!(gained, [250_000, 1000], "4 µs and 1 ms each");
+    let mut stranger = Lab::with(link(), |config| config.secret = Secret([8; 16]));
+    stranger.listen(10);
+    for unrelated in [other, begin(&mut stranger, 4001)] {
+        for (ours, theirs) in first.into_iter().zip(unrelated) {
+            assert!(ours.abs_diff(theirs) > 1 << 16, "{first:?} tells {unrelated:?}");
+        }
+    }
+}
+
+// What is not there.
+
+#[test]
+fn options_that_nobody_knows_and_data_in_a_syn_are_passed_over() {
+    // TCP Fast Open, Multipath TCP, AccECN, and the signatures of RFC 2385 and RFC 5925.
+    for kind in [34, 30, 172, 19, 29] {
+        let mut lab = Lab::new();
+        lab.listen(10);
+        let options = vec![TcpOption::SackPermitted, TcpOption::Unknown { kind, data: &[0; 8] }];
+        let syn = Tcp { options, payload: vec![7; 20], ..Tcp::new("S", 100, None) };
+        let seen = lab.one(&syn);
+        assert_eq!((seen.flags.as_str(), seen.ack), ("S.", 101), "the data is to come again");
+        assert!(seen.sack_permitted, "option {kind} takes nothing away");
+    }
+}
+
+// Scarce buffers.
+
+#[test]
+fn windows_do_not_open_while_buffers_are_scarce() {
+    let mut lab = Lab::with(link(), |config| config.buffers = 16);
+    let listener = lab.listen(10);
+    let (hoarder, hoarders_iss) = lab.open(listener, 4001);
+    let (reader, iss) = lab.open(listener, 4002);
+    let mut read = [0; 60_000];
+    let segment = |port, iss, seq, len| Tcp {
+        ports: [port, 80],
+        payload: vec![7; len],
+        ..Tcp::new("", seq, Some(offset(iss, 1)))
+    };
+    for index in 0..14 {
+        lab.hear(&segment(4001, hoarders_iss, 1001 + 4096 * index, 4096));
+    }
+    let mut windows = Vec::new();
+    for index in 0..4 {
+        if index == 2 {
+            assert_eq!(lab.stack.recv(hoarder, &mut read, lab.now), 14 * 4096);
+            lab.speak();
+        }
+        windows.push(lab.one(&segment(4002, iss, 1001 + 1000 * index, 1000)).window);
+        assert_eq!(lab.stack.recv(reader, &mut read, lab.now), 1000);
+    }
+    assert_eq!(windows, [64_535, 63_535, 64_536, 64_536], "what was promised, and no more");
 }

@@ -203,3 +203,12 @@ fn a_full_segment_leaves_no_room_for_blocks_and_a_short_one_does() {
 fn no_blocks_without_leave() {
     established("mss 1000", "< . 1001:2001(1000) ack 1\n > . 1:1(0) ack 1 <>");
 }
+
+#[test]
+fn a_timestamp_from_before_a_long_silence_is_no_reason_to_drop() {
+    // RFC 7323, section 5.5: the peer's clock may have gone round meanwhile.
+    for (silence, verdict) in [("2073599s", "!OldTimestamp"), ("2073600s", "!Accepted")] {
+        let script = format!("+{silence}\n < . 1:101(100) ack 1 <TS val 0 ecr 0> {verdict}");
+        established(STAMPED, &format!("{script}\n > . 1:1(0)"));
+    }
+}

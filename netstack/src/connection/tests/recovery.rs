@@ -1,6 +1,7 @@
 //! What is in flight and lost: RTO (RFC 6298), RACK-TLP (RFC 8985), NewReno (RFC 6582), path MTU (RFC 1191).
 
-use super::established;
+use super::{config, established, established_with};
+use crate::connection::{Algorithm, TcpConfig};
 
 const PLAIN: &str = "mss 1000";
 const SACK: &str = "mss 1000,sackOK";
@@ -508,5 +509,28 @@ fn a_split_segment_keeps_its_fin() {
         > F. 601:1001(400) ack 1
         < . 1:1(0) ack 1002
         = FIN-WAIT-2",
+    );
+}
+
+#[test]
+fn reno_halves_its_window_and_gains_a_segment_per_round_trip() {
+    let config = TcpConfig { congestion: Algorithm::Reno, ..config() };
+    established_with(
+        &config,
+        SACK,
+        "write 40000
+        > . 1:10001(10000) ack 1
+        +10ms
+        < . 1:1(0) ack 1 <sack 1001:10001>
+        > . 1:1001(1000) ack 1
+        > . 10001:14001(4000) ack 1
+        +10ms
+        < . 1:1(0) ack 10001
+        > . 14001:15001(1000) ack 1
+        cwnd 5000
+        +10ms
+        < . 1:1(0) ack 15001
+        > . 15001:21001(6000) ack 1
+        cwnd 6000",
     );
 }
