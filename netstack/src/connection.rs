@@ -10,6 +10,7 @@
 //! [`recovery`] (what of it is lost), [`undo`] (and was not), [`congestion`], [`rtt`], [`path`] (segment
 //! sizes), [`liveness`] (silent peers), [`reassembly`], [`description`] (what an operator sees), [`snapshot`].
 
+mod config;
 mod congestion;
 mod description;
 mod liveness;
@@ -25,8 +26,10 @@ mod tests;
 mod transmit;
 mod undo;
 
+use std::num::NonZeroU32;
 use std::time::Duration;
 
+pub use config::TcpConfig;
 pub use congestion::Algorithm;
 use congestion::{CongestionControl, Controller};
 pub use description::Description;
@@ -94,69 +97,6 @@ pub enum ConnectionError {
     Unreachable,
 }
 
-/// Limits and times of a connection.
-#[derive(Clone, Debug)]
-pub struct TcpConfig {
-    /// First receive window, bytes.
-    pub receive_buffer_initial: u32,
-    /// What the receive window may grow to, bytes.
-    pub receive_buffer_max: u32,
-    /// What may wait to be sent or acknowledged, bytes.
-    pub send_buffer_max: u32,
-    /// How long an acknowledgment may wait for company (RFC 1122, section 4.2.3.2: under 500 ms).
-    pub ack_delay: Duration,
-    /// The algorithm of congestion control.
-    pub congestion: Algorithm,
-    /// Segments leave at the rate of the window, not in bursts.
-    pub pacing: bool,
-    /// Segments are no larger, in either direction and whatever the link takes: bytes of payload and options.
-    pub mss_max: u16,
-    /// Retransmissions of a SYN before giving up.
-    pub syn_retries: u8,
-    /// Timeouts in a row before giving up (as Linux's tcp_retries2).
-    pub retries: u8,
-    /// The same once the user has left.
-    pub orphan_retries: u8,
-    /// How long bytes may stay unacknowledged (RFC 5482); `None`: until `retries` are used up.
-    pub user_timeout: Option<Duration>,
-    /// How long a peer that answers may keep its window closed while bytes wait for it (RFC 6429); `None`:
-    /// for ever.
-    pub persist_max: Option<Duration>,
-    /// The same once the user has left.
-    pub orphan_persist_max: Duration,
-    /// Probes of idle connections; `None`: none, unless a connection asks for them.
-    pub keepalive: Option<Keepalive>,
-    /// How long FIN-WAIT-2 lasts once the user has left.
-    pub fin_wait_2: Duration,
-    /// 2 MSL.
-    pub time_wait: Duration,
-}
-
-impl Default for TcpConfig {
-    fn default() -> Self {
-        TcpConfig {
-            receive_buffer_initial: 64 * 1024,
-            receive_buffer_max: 4 * 1024 * 1024,
-            send_buffer_max: 4 * 1024 * 1024,
-            ack_delay: Duration::from_millis(40),
-            congestion: Algorithm::default(),
-            pacing: false,
-            mss_max: u16::MAX,
-            syn_retries: 6,
-            retries: 15,
-            orphan_retries: 8,
-            user_timeout: None,
-            // What 15 retransmissions of the least timeout come to (Linux's tcp_retries2).
-            persist_max: Some(Duration::from_secs(924)),
-            // About what Linux's eight probes come to.
-            orphan_persist_max: Duration::from_secs(180),
-            keepalive: None,
-            fin_wait_2: Duration::from_secs(60),
-            time_wait: Duration::from_secs(60),
-        }
-    }
-}
-
 /// Our window scale (RFC 7323): windows in units of 256 bytes, up to 16 MiB.
 pub(crate) const WINDOW_SCALE: u8 = 8;
 
@@ -179,6 +119,8 @@ pub(crate) struct Handshake {
     pub peer: Options,
     /// The largest segment that the path takes from us, bytes of payload and options.
     pub mss: u16,
+    /// How often our SYN was sent again.
+    pub retries: u8,
     /// Added to the clock to make TSval.
     pub timestamp_offset: u32,
 }
@@ -260,8 +202,8 @@ pub struct Connection {
     mss: u16,
     /// The same as link, peer and routers allow it; `mss` is less while a black hole is suspected.
     path_mss: u16,
-    /// When large segments are tried again.
-    raise_mss_at: Option<Instant>,
+    /// When large segments are tried again, seconds of the clock.
+    raise_mss_at_s: Option<NonZeroU32>,
     /// Bytes to send and bytes not acknowledged, from `tx_seq` on.
     tx: Queue,
     tx_seq: SeqNumber,
@@ -280,6 +222,7 @@ pub struct Connection {
     congestion: Controller,
     /// The window was full when something more was to be sent.
     cwnd_limited: bool,
+    /// When bytes were sent last, or a SYN or FIN; an acknowledgment does not count.
     last_sent: Instant,
     rtt: RttEstimator,
     send_timer: Option<(Instant, SendTimer)>,
@@ -305,8 +248,8 @@ pub struct Connection {
     rcv_buffer: u32,
     rx: Queue,
     reassembly: Option<Box<Reassembly>>,
-    /// What arrived twice and is to be told of (RFC 2883).
-    duplicate: Option<(SeqNumber, SeqNumber)>,
+    /// What arrived twice and is to be told of (RFC 2883): where it begins and how long it is.
+    duplicate: Option<(SeqNumber, NonZeroU32)>,
     /// Sequence number of the peer's FIN, once it was seen.
     peer_fin: Option<SeqNumber>,
     ack_now: bool,
@@ -316,8 +259,8 @@ pub struct Connection {
     rcv_mss: u16,
     /// When the peer was last heard.
     last_heard: Instant,
-    /// Before this no acknowledgment is sent that nobody asked for.
-    challenge_at: Instant,
+    /// When an acknowledgment was sent that nobody asked for, milliseconds of the clock.
+    challenged_ms: u32,
     /// Bytes that the user took since `drained_since`: what the window grows by.
     drained: u32,
     drained_since: Instant,
@@ -373,6 +316,7 @@ impl Connection {
             irs: SeqNumber(0),
             peer: Options::default(),
             mss,
+            retries: 0,
             timestamp_offset,
         };
         let mut connection = Connection::new(&handshake, State::SynSent, config, now);
@@ -394,6 +338,7 @@ impl Connection {
         if let Some(rtt) = rtt {
             connection.rtt.sample(rtt.into(), now.seconds());
         }
+        connection.experience.retransmits = handshake.retries.into();
         connection.negotiate(&handshake.peer, config);
         connection.rcv_edge = connection.rcv_nxt + config.receive_buffer_initial.min(65535);
         connection.snd_wnd = u32::from(ack.window) << connection.negotiated.snd_scale;
@@ -425,7 +370,7 @@ impl Connection {
             max_snd_wnd: 0,
             mss,
             path_mss: mss,
-            raise_mss_at: None,
+            raise_mss_at_s: None,
             tx: Queue::default(),
             tx_seq: first,
             tx_cursor: Queue::default().start(),
@@ -462,7 +407,7 @@ impl Connection {
             quick_acks: QUICK_ACKS,
             rcv_mss: 536,
             last_heard: now,
-            challenge_at: Instant::ZERO,
+            challenged_ms: (now.millis() as u32).wrapping_sub(receive::CHALLENGE_INTERVAL_MS),
             drained: 0,
             drained_since: now,
             ts_offset: timestamp_offset,
@@ -779,7 +724,7 @@ impl Connection {
 
 /// Room for the rest of what an idle connection costs, under 512 bytes in all: its places in the tables of
 /// flows, identifiers and timers.
-const _: () = assert!(size_of::<Connection>() <= 416);
+const _: () = assert!(size_of::<Connection>() <= 400);
 
 /// What is left of a connection in TIME-WAIT.
 #[derive(Clone, Copy, Debug)]

@@ -190,8 +190,8 @@ impl HalfOpen {
 
     /// What the connection is made with.
     pub fn handshake(&self) -> Handshake {
-        let HalfOpen { tuple, iss, irs, syn, mss, timestamp_offset, .. } = *self;
-        Handshake { tuple, iss, irs, peer: syn.options(), mss, timestamp_offset }
+        let HalfOpen { tuple, iss, irs, syn, mss, retries, timestamp_offset, .. } = *self;
+        Handshake { tuple, iss, irs, peer: syn.options(), mss, retries, timestamp_offset }
     }
 
     /// When the SYN-ACK is to be sent again.

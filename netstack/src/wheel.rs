@@ -24,14 +24,40 @@ const FOREVER: Instant = Instant::from_micros(u64::MAX);
 /// Where an entity hangs: links of a ring-less doubly linked list.
 #[derive(Clone, Copy)]
 struct Node {
-    deadline: u64,
+    /// The deadline in ticks, and in the lowest bits `level * SLOTS + slot`, or `NOWHERE`: one word for
+    /// both, since there is a node for each of a million connections.
+    place: u64,
     next: u32,
     prev: u32,
-    /// `level * SLOTS + slot`, or `u16::MAX` when no timer is set.
-    slot: u16,
 }
 
-const IDLE: Node = Node { deadline: 0, next: NONE, prev: NONE, slot: u16::MAX };
+/// In the place of a slot: no timer is set.
+const NOWHERE: u16 = u16::MAX;
+/// Ticks beyond this count as this: nine thousand years.
+const TICK_MAX: u64 = u64::MAX >> u16::BITS;
+const IDLE: Node = Node { place: NOWHERE as u64, next: NONE, prev: NONE };
+
+impl Node {
+    fn deadline(&self) -> u64 {
+        self.place >> u16::BITS
+    }
+
+    fn slot(&self) -> u16 {
+        self.place as u16
+    }
+
+    fn is_set(&self) -> bool {
+        self.slot() != NOWHERE
+    }
+
+    fn set_slot(&mut self, slot: u16) {
+        self.place = self.deadline() << u16::BITS | u64::from(slot);
+    }
+
+    fn set_deadline(&mut self, tick: u64) {
+        self.place = tick << u16::BITS | u64::from(self.slot());
+    }
+}
 
 /// A wheel of timers with a resolution of one millisecond. A timer fires at the first
 /// [`Wheel::poll_expired`] at or after its deadline, rounded up to the next millisecond.
@@ -76,17 +102,17 @@ impl Wheel {
         if index >= self.nodes.len() {
             self.nodes.resize(index + 1, IDLE);
         }
-        let tick = deadline.micros().div_ceil(1000);
+        let tick = deadline.micros().div_ceil(1000).min(TICK_MAX);
         let node = &self.nodes[index];
-        if node.slot != u16::MAX {
-            if node.deadline == tick {
+        if node.is_set() {
+            if node.deadline() == tick {
                 return;
             }
             self.unlink(entity);
         }
         // To be looked at again: `poll_at` is early for coarse slots, and never later than this.
         self.quiet_until = Instant::ZERO;
-        self.nodes[index].deadline = tick;
+        self.nodes[index].set_deadline(tick);
         self.link(entity);
         self.armed += 1;
     }
@@ -94,15 +120,15 @@ impl Wheel {
     /// As [`Wheel::set`], unless the timer of `entity` fires at `deadline` or before as it is. Who asks
     /// often asks for later: that costs a comparison.
     pub fn set_earlier(&mut self, entity: u32, deadline: Instant) {
-        let armed = self.nodes.get(entity as usize).filter(|node| node.slot != u16::MAX);
-        if armed.is_none_or(|node| deadline.micros() + 1000 <= node.deadline * 1000) {
+        let armed = self.nodes.get(entity as usize).filter(|node| node.is_set());
+        if armed.is_none_or(|node| deadline.micros() + 1000 <= node.deadline() * 1000) {
             self.set(entity, deadline);
         }
     }
 
     /// Takes the timer of `entity` away, if it has one.
     pub fn cancel(&mut self, entity: u32) {
-        if self.nodes.get(entity as usize).is_some_and(|node| node.slot != u16::MAX) {
+        if self.nodes.get(entity as usize).is_some_and(Node::is_set) {
             self.unlink(entity);
         }
     }
@@ -110,7 +136,7 @@ impl Wheel {
     /// The deadline of `entity`, if it has one; in whole milliseconds.
     pub fn deadline(&self, entity: u32) -> Option<Instant> {
         let node = self.nodes.get(entity as usize)?;
-        (node.slot != u16::MAX).then(|| Instant::from_millis(node.deadline))
+        node.is_set().then(|| Instant::from_millis(node.deadline()))
     }
 
     /// The next entity that is due, its timer taken away. Call until `None`.
@@ -197,14 +223,14 @@ impl Wheel {
         self.occupied[level] &= !(1 << slot);
         while entity != NONE {
             let next = self.nodes[entity as usize].next;
-            self.nodes[entity as usize].slot = u16::MAX;
+            self.nodes[entity as usize].set_slot(NOWHERE);
             self.link(entity);
             entity = next;
         }
     }
 
     fn link(&mut self, entity: u32) {
-        let deadline = self.nodes[entity as usize].deadline.max(self.tick);
+        let deadline = self.nodes[entity as usize].deadline().max(self.tick);
         let ahead = (deadline - self.tick).min(SPAN - 1);
         let at = self.tick + ahead;
         // The finest level in which the deadline is less than a round away.
@@ -223,14 +249,15 @@ impl Wheel {
         let node = &mut self.nodes[entity as usize];
         node.next = first;
         node.prev = NONE;
-        node.slot = head as u16;
+        node.set_slot(head as u16);
         self.heads[head] = entity;
         self.occupied[level] |= 1 << slot;
     }
 
     fn unlink(&mut self, entity: u32) {
-        let Node { next, prev, slot, .. } = self.nodes[entity as usize];
-        let head = usize::from(slot);
+        let node = self.nodes[entity as usize];
+        let Node { next, prev, .. } = node;
+        let head = usize::from(node.slot());
         if prev == NONE {
             self.heads[head] = next;
         } else {
@@ -242,7 +269,7 @@ impl Wheel {
         if self.heads[head] == NONE {
             self.occupied[head / SLOTS] &= !(1 << (head % SLOTS));
         }
-        self.nodes[entity as usize].slot = u16::MAX;
+        self.nodes[entity as usize].set_slot(NOWHERE);
         self.armed -= 1;
     }
 }

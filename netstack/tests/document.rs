@@ -15,7 +15,7 @@ fn every_name_is_there() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let read = |path: &str| fs::read_to_string(root.join(path)).expect(path);
     let code = sources(&root.join("src")) + &sources(&root.join("tests"));
-    let settings = read("src/connection.rs") + &read("src/stack.rs");
+    let settings = read("src/connection/config.rs") + &read("src/stack.rs");
     let manual = read("../docs/management.md");
     let fields = read("src/connection/description.rs");
 

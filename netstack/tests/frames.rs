@@ -239,6 +239,23 @@ fn a_syn_ack_goes_again_five_times_and_is_forgotten() {
 }
 
 #[test]
+fn a_path_that_lost_two_syn_acks_begins_with_one_segment() {
+    for (losses, segments) in [(0, 10), (1, 10), (2, 1), (3, 1)] {
+        let mut lab = Lab::new();
+        let listener = lab.listen(10);
+        let mss = vec![TcpOption::MaxSegmentSize(1000)];
+        let iss = lab.one(&Tcp { options: mss, ..Tcp::new("S", 1000, None) }).seq;
+        for loss in 0..losses {
+            assert_eq!(lab.pass(Duration::from_secs(1 << loss)).len(), 1);
+        }
+        lab.silence(&Tcp::new("", 1001, Some(offset(iss, 1))));
+        let id = lab.stack.accept(listener, 1).unwrap();
+        let cwnd = lab.stack.describe(id, lab.now).unwrap().cwnd;
+        assert_eq!(cwnd, segments * 1000, "{losses} lost");
+    }
+}
+
+#[test]
 fn a_full_accept_queue_keeps_the_peer_waiting() {
     let mut lab = Lab::new();
     let listener = lab.listen(1);

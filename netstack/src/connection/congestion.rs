@@ -19,8 +19,11 @@ use serde::{Deserialize, Serialize};
 use crate::seq::SeqNumber;
 use crate::time::{Instant, Micros};
 
-/// Initial window in segments (RFC 6928).
-const INITIAL_SEGMENTS: u32 = 10;
+/// Initial window (RFC 6928, section 2): ten segments, of Ethernet's size at most.
+fn initial_window(mss: u32) -> u32 {
+    (10 * mss).min((2 * mss).max(14_600))
+}
+
 /// Linux's tcp_pacing_ss_ratio and tcp_pacing_ca_ratio: how much faster than a window per round trip,
 /// percent, so that pacing never limits what the window allows.
 const PACING_SLOW_START: u64 = 200;
@@ -190,6 +193,11 @@ mod tests {
             assert_eq!(controller.ssthresh(), ssthresh, "halved once for a row of timeouts");
             assert!(ssthresh >= 2000, "RFC 5681, equation 4");
         }
+    }
+
+    #[test]
+    fn begins_with_ten_segments_that_are_not_jumbo() {
+        assert_eq!([536, 1460, 8960].map(initial_window), [5360, 14_600, 17_920]);
     }
 
     #[test]

@@ -6,6 +6,7 @@
 //! Read:  RFC 9293, sections 3.8.3 (R1, R2), 3.8.4 (keep-alive), 3.8.6.1 (zero window); RFC 5482 (user timeout);
 //!        RFC 6429 (peers that keep their window closed)
 
+use std::num::NonZeroU8;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -20,7 +21,7 @@ pub struct Keepalive {
     pub idle: Duration,
     /// Between probes.
     pub interval: Duration,
-    /// Probes without an answer before the connection ends.
+    /// Probes without an answer before the connection ends; at least one.
     pub count: u8,
 }
 
@@ -36,7 +37,8 @@ impl Default for Keepalive {
 pub(super) struct KeepaliveSeconds {
     pub idle: u32,
     pub interval: u32,
-    pub count: u8,
+    /// One at least.
+    pub count: NonZeroU8,
 }
 
 impl From<Keepalive> for KeepaliveSeconds {
@@ -45,7 +47,7 @@ impl From<Keepalive> for KeepaliveSeconds {
         KeepaliveSeconds {
             idle: seconds(keepalive.idle),
             interval: seconds(keepalive.interval),
-            count: keepalive.count,
+            count: NonZeroU8::new(keepalive.count).unwrap_or(NonZeroU8::MIN),
         }
     }
 }
@@ -147,7 +149,7 @@ impl Connection {
             return;
         }
         let count = match self.keepalive.or(cx.config.keepalive.map(Into::into)) {
-            Some(KeepaliveSeconds { count, .. }) => count,
+            Some(KeepaliveSeconds { count, .. }) => count.get(),
             None => return,
         };
         let impatient = self.keepalive_probes > 0

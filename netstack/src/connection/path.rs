@@ -5,7 +5,7 @@
 //! Never: grows a segment beyond what the link or the peer takes
 //! Read:  RFC 1191, RFC 8201 (ICMP); RFC 4821, sections 7.6 and 7.7 (black holes: full-stop timeout, and asking again)
 
-use std::time::Duration;
+use std::num::NonZeroU32;
 
 use super::congestion::CongestionControl;
 use super::scoreboard::Delivered;
@@ -13,7 +13,7 @@ use super::{Connection, Context, State};
 use crate::time::Instant;
 
 /// The least segment that we send, bytes of payload and options: a ridiculous size would make us send a
-/// header per byte. Linux's tcp_min_snd_mss, larger by the options.
+/// header per byte. Linux's TCP_MIN_MSS.
 pub(super) const MSS_MIN: u16 = 88;
 /// What nearly every tunnel takes: 1,280 bytes of IPv6, less its headers.
 const MSS_TUNNEL: u16 = 1220;
@@ -24,11 +24,12 @@ const MSS_DEFAULT: u16 = 536;
 const SUSPICIOUS_TIMEOUTS: u8 = 2;
 const DESPERATE_TIMEOUTS: u8 = 4;
 /// RFC 4821, section 7.7, and RFC 8899: the path is asked again after ten minutes.
-const RAISE_AFTER: Duration = Duration::from_secs(600);
+const RAISE_AFTER_S: u32 = 600;
 
 impl Connection {
     /// The link takes segments of `mss` bytes: those not sent yet are no larger.
     pub(crate) fn limit_mss(&mut self, mss: u16) {
+        let mss = mss.max(MSS_MIN);
         self.path_mss = self.path_mss.min(mss);
         self.mss = self.mss.min(mss);
     }
@@ -62,7 +63,7 @@ impl Connection {
         let head = self.flight.as_ref().and_then(|flight| flight.board.head());
         let is_large = head.is_some_and(|head| head.len > u32::from(mss));
         if mss < self.mss && is_large {
-            self.raise_mss_at = Some(cx.now + RAISE_AFTER);
+            self.raise_mss_at_s = NonZeroU32::new(cx.now.seconds() + RAISE_AFTER_S);
             self.set_mss(mss);
         }
     }
@@ -71,7 +72,7 @@ impl Connection {
     /// tells apart what had arrived before.) If it was not, size was the matter, and what congestion asks
     /// for, a longer timeout, is not.
     pub(super) fn note_path_progress(&mut self, delivered: &Delivered) {
-        if self.raise_mss_at.is_none() {
+        if self.raise_mss_at_s.is_none() {
             return;
         }
         self.rtt.forget_backoff();
@@ -82,13 +83,13 @@ impl Connection {
 
     /// Large segments again, once it is time to ask.
     pub(super) fn ask_path_again(&mut self, now: Instant) {
-        if self.raise_mss_at.is_some_and(|at| at <= now) {
+        if self.raise_mss_at_s.is_some_and(|at| at.get() <= now.seconds()) {
             self.raise_mss();
         }
     }
 
     fn raise_mss(&mut self) {
-        self.raise_mss_at = None;
+        self.raise_mss_at_s = None;
         self.set_mss(self.path_mss);
     }
 }

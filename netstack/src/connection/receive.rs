@@ -2,6 +2,8 @@
 //!
 //! Read:  RFC 9293, section 3.10.7; RFC 5961; RFC 7323, section 5
 
+use std::num::NonZeroU32;
+
 use super::{Connection, ConnectionError, Context, SendTimer, State, TcpConfig};
 use crate::buffer::{BUFFER_SIZE, BufferPool};
 use crate::segment::Segment;
@@ -9,7 +11,7 @@ use crate::seq::SeqNumber;
 use crate::time::{Instant, Micros};
 
 /// Acknowledgments that a bare segment out of place may draw: one per this time (RFC 5961, section 7).
-const CHALLENGE_INTERVAL: Micros = Micros::from_millis(500);
+pub(super) const CHALLENGE_INTERVAL_MS: u32 = 500;
 
 /// The least time over which the receive buffer is judged: on a local network the turns of both
 /// pollers, not the wire, make the round trip.
@@ -266,8 +268,9 @@ impl Connection {
 
     #[cold]
     fn challenge(&mut self, now: Instant) {
-        if self.challenge_at <= now {
-            self.challenge_at = now + CHALLENGE_INTERVAL;
+        let now_ms = now.millis() as u32;
+        if now_ms.wrapping_sub(self.challenged_ms) >= CHALLENGE_INTERVAL_MS {
+            self.challenged_ms = now_ms;
             self.ack_now = true;
         }
     }
@@ -401,7 +404,7 @@ impl Connection {
             let reassembly = self.reassembly.get_or_insert_default();
             let inserted = reassembly.insert(&mut cx.pools.buffers, seq, bytes);
             if let Some((left, right)) = inserted.duplicate {
-                self.duplicate = Some((left, right));
+                self.duplicate = NonZeroU32::new(right - left).map(|len| (left, len));
             }
             if inserted.all { Verdict::Accepted } else { Verdict::NoBuffer }
         };
@@ -417,7 +420,7 @@ impl Connection {
     fn note_duplicate(&mut self, from: SeqNumber, to: SeqNumber) {
         let to = to.min(self.rcv_nxt);
         if self.is_repeated(from) && from.before(to) {
-            self.duplicate = Some((from, to));
+            self.duplicate = NonZeroU32::new(to - from).map(|len| (from, len));
         }
     }
 

@@ -199,6 +199,7 @@ impl Connection {
             self.progress_at = cx.now;
             cx.pools.flights.take()
         });
+        self.last_sent = cx.now;
         flight.board.push(seq, len, fin, cx.now);
         if let Some(prr) = flight.prr() {
             prr.out = prr.out.saturating_add(len);
@@ -451,6 +452,7 @@ impl Connection {
             return None;
         }
         let sent = flight.board.take_lost(mss, now)?;
+        self.last_sent = now;
         flight.force = false;
         self.experience.retransmits += 1;
         if let Some(undo) = &mut flight.undo {

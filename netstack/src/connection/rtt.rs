@@ -12,7 +12,7 @@ const RTO_INITIAL: Micros = Micros::from_secs(1);
 /// Linux's floor; RFC 6298 section 2.4 says 1 s, which no data centre can live with.
 const RTO_MIN: Micros = Micros::from_millis(200);
 /// The least that the timeout is beyond the round trip: a steady path lets RTTVAR shrink to nothing, and the
-/// first delayed acknowledgment or longer queue would be a timeout (Linux's tcp_rto_min does the same).
+/// first delayed acknowledgment or longer queue would be a timeout. Linux keeps twice this distance.
 const VARIANCE_MIN: Micros = Micros::from_millis(100);
 /// RFC 6298 section 2.5 allows a ceiling of 60 s or more; this is Linux's.
 const RTO_MAX: Micros = Micros::from_secs(120);

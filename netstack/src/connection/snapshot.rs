@@ -176,7 +176,7 @@ impl Connection {
         let Snapshot { tuple, iss, irs, mss, .. } = *snapshot;
         let timestamp_offset = snapshot.ts_value.wrapping_sub(cx.now.millis() as u32);
         let peer = Options::default();
-        let handshake = Handshake { tuple, iss, irs, peer, mss, timestamp_offset };
+        let handshake = Handshake { tuple, iss, irs, peer, mss, retries: 0, timestamp_offset };
         let mut connection = Connection::new(&handshake, snapshot.state, cx.config, cx.now);
         connection.orphan = snapshot.orphan;
         connection.negotiated = Negotiated {

@@ -149,7 +149,8 @@ impl Host {
             Some(options) => {
                 let irs = SeqNumber(base.irs);
                 let peer = parse_options(options, base.peer_clock, base.clock, base.iss);
-                let handshake = Handshake { tuple, iss, irs, peer, mss: OWN_MSS, timestamp_offset };
+                let (mss, retries) = (OWN_MSS, 0);
+                let handshake = Handshake { tuple, iss, irs, peer, mss, retries, timestamp_offset };
                 let ack = Segment {
                     seq: irs + 1,
                     ack: iss + 1,

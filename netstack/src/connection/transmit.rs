@@ -53,7 +53,7 @@ impl Connection {
             outgoing = Some(self.next_ack(cx));
         }
         if outgoing.is_some() {
-            self.note_sent(cx.now);
+            self.note_sent();
         } else {
             self.arm_persist(cx);
         }
@@ -278,8 +278,8 @@ impl Connection {
     /// As many blocks as `room` bytes hold: what came twice first (RFC 2883), then what came too early.
     fn sack_blocks(&mut self, room: usize) -> SackBlocks {
         let mut blocks = SackBlocks::default();
-        if let Some((left, right)) = self.duplicate {
-            blocks.push(left, right);
+        if let Some((left, len)) = self.duplicate {
+            blocks.push(left, left + len.get());
         }
         if let Some(reassembly) = &self.reassembly {
             reassembly.report(&mut blocks);
@@ -320,8 +320,7 @@ impl Connection {
     }
 
     /// Every segment but the first SYN carries the acknowledgment.
-    fn note_sent(&mut self, now: Instant) {
-        self.last_sent = now;
+    fn note_sent(&mut self) {
         if self.state != State::SynSent {
             self.ack_now = false;
             self.ack_deadline = None;

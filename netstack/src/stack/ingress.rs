@@ -26,6 +26,9 @@ use crate::segment::{Flags, Header, Segment, TCP_HEADER_LEN, header_len, ports};
 use crate::seq::SeqNumber;
 use crate::time::Instant;
 
+/// What an ICMP error is believed to be the least: who guesses one sequence number in flight must not make
+/// a connection send tiny segments for the rest of its life. Linux's min_pmtu.
+const IPV4_MTU_MIN: u16 = 552;
 const BROADCAST: [u8; 6] = [0xff; 6];
 
 /// How a frame came to this worker.
@@ -183,13 +186,13 @@ impl Stack {
         }
         let tuple = connection.tuple;
         self.counters.undone += u64::from(connection.undone() - undone);
-        self.count_verdict(verdict, tuple);
+        self.count_verdict(verdict, tuple, now);
         self.settle(id, now);
     }
 
     /// What became of a segment that was not simply taken.
     #[cold]
-    fn count_verdict(&mut self, verdict: Verdict, tuple: FourTuple) {
+    fn count_verdict(&mut self, verdict: Verdict, tuple: FourTuple, now: Instant) {
         match verdict {
             Verdict::Accepted => {}
             Verdict::OutOfWindow => self.counters.out_of_window += 1,
@@ -200,10 +203,21 @@ impl Stack {
             Verdict::NoBuffer => self.counters.no_buffer += 1,
             Verdict::Stale(seq) => {
                 self.counters.bad_ack += 1;
-                let header = Header::bare(seq, SeqNumber(0), Flags::RST);
-                self.replies.push_segment(tuple, header, &mut self.counters);
+                if self.may_reset(now) {
+                    let header = Header::bare(seq, SeqNumber(0), Flags::RST);
+                    self.replies.push_segment(tuple, header, &mut self.counters);
+                }
             }
         }
+    }
+
+    /// Whether one more RST may be sent for what nobody owns; counted either way.
+    fn may_reset(&mut self, now: Instant) -> bool {
+        let may = self.reset_limit.allow(now);
+        let counter =
+            if may { &mut self.counters.resets_sent } else { &mut self.counters.resets_suppressed };
+        *counter += 1;
+        may
     }
 
     fn handle_time_wait(&mut self, id: TimeWaitId, tcp: &Tcp<'_>, now: Instant) -> Disposition {
@@ -278,14 +292,9 @@ impl Stack {
     /// RFC 9293, section 3.10.7.1: CLOSED.
     fn reset_unknown(&mut self, tcp: &Tcp<'_>, now: Instant) {
         let segment = &tcp.segment;
-        if segment.flags.rst {
+        if segment.flags.rst || !self.may_reset(now) {
             return;
         }
-        if !self.reset_limit.allow(now) {
-            self.counters.resets_suppressed += 1;
-            return;
-        }
-        self.counters.resets_sent += 1;
         let header = if segment.flags.ack {
             Header::bare(segment.ack, SeqNumber(0), Flags::RST)
         } else {
@@ -609,7 +618,7 @@ fn credible_mtu(peer: IpAddr, mtu: u16) -> u16 {
     match mtu {
         _ if peer.is_ipv6() => mtu.max(1280),
         0 => 576,
-        _ => mtu,
+        _ => mtu.max(IPV4_MTU_MIN),
     }
 }
 

@@ -194,6 +194,8 @@ impl Stack {
             irs,
             peer: Options { timestamp: segment.options.timestamp, ..syn.options() },
             mss: self.mss_own(route.link, tuple.remote.ip),
+            // Nobody remembers.
+            retries: 0,
             timestamp_offset: self.timestamp_offset(&tuple),
         };
         self.establish(listener_id, &handshake, None, segment, now);

@@ -3,7 +3,7 @@
 //! Read:  RFC 9438
 
 use super::hystart::{Growth, HyStart};
-use super::{Acked, CongestionControl, INITIAL_SEGMENTS};
+use super::{Acked, CongestionControl, initial_window};
 use crate::time::Instant;
 
 /// C of section 4.1, in segments per second cubed.
@@ -49,7 +49,7 @@ impl Cubic {
     pub fn new(mss: u32) -> Self {
         Cubic {
             phase: Phase::Start(HyStart::new()),
-            ..Cubic::resume(mss, INITIAL_SEGMENTS * mss, u32::MAX)
+            ..Cubic::resume(mss, initial_window(mss), u32::MAX)
         }
     }
 
@@ -148,7 +148,7 @@ impl CongestionControl for Cubic {
     }
 
     fn idled(&mut self) {
-        self.cwnd = self.cwnd.min(INITIAL_SEGMENTS * self.mss);
+        self.cwnd = self.cwnd.min(initial_window(self.mss));
         if matches!(self.phase, Phase::Epoch(_)) {
             self.phase = Phase::Between;
         }

@@ -2,7 +2,7 @@
 //!
 //! Read:  RFC 5681, section 3.1
 
-use super::{Acked, CongestionControl, INITIAL_SEGMENTS};
+use super::{Acked, CongestionControl, initial_window};
 
 /// The state of one connection. Windows are in bytes.
 #[derive(Clone, Copy, Debug)]
@@ -16,7 +16,7 @@ pub(crate) struct Reno {
 
 impl Reno {
     pub fn new(mss: u32) -> Self {
-        Reno::resume(mss, INITIAL_SEGMENTS * mss, u32::MAX)
+        Reno::resume(mss, initial_window(mss), u32::MAX)
     }
 
     pub fn resume(mss: u32, cwnd: u32, ssthresh: u32) -> Self {
@@ -46,6 +46,7 @@ impl CongestionControl for Reno {
     }
 
     fn lost(&mut self) {
+        // Half of the flight, as equation 4 has it: a window that is not used does not grow, so it is that.
         self.ssthresh = (self.cwnd / 2).max(2 * self.mss);
         self.cwnd = self.ssthresh;
         self.credit = 0;
@@ -59,7 +60,7 @@ impl CongestionControl for Reno {
     }
 
     fn idled(&mut self) {
-        self.cwnd = self.cwnd.min(INITIAL_SEGMENTS * self.mss);
+        self.cwnd = self.cwnd.min(initial_window(self.mss));
     }
 
     fn set_mss(&mut self, mss: u32) {

@@ -125,6 +125,32 @@ fn a_fin_goes_again() {
     );
 }
 
+/// An acknowledgment is no data: who only listened for a timeout was idle (RFC 5681, section 4.1).
+#[test]
+fn a_listener_is_idle_however_often_it_acknowledges() {
+    established(
+        PLAIN,
+        "write 10000
+        > . 1:10001(10000) ack 1
+        +10ms
+        < . 1:1(0) ack 10001
+        cwnd 20000
+        +150ms
+        < . 1:1001(1000) ack 10001
+        < . 1001:2001(1000) ack 10001
+        > . 10001:10001(0) ack 2001
+        read 2000
+        +150ms
+        < . 2001:3001(1000) ack 10001
+        < . 3001:4001(1000) ack 10001
+        > . 10001:10001(0) ack 4001
+        read 2000
+        write 20000
+        > . 10001:20001(10000) ack 4001
+        cwnd 10000",
+    );
+}
+
 #[test]
 fn an_idle_connection_starts_from_the_initial_window() {
     established(
