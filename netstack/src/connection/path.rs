@@ -81,6 +81,12 @@ impl Connection {
         }
     }
 
+    /// Elsewhere, before a snapshot, segments were smaller than the path was said to take.
+    pub(super) fn suspect_path(&mut self, now: Instant) {
+        let at = NonZeroU32::new(now.seconds() + RAISE_AFTER_S);
+        self.raise_mss_at_s = at.filter(|_| self.mss < self.path_mss);
+    }
+
     /// Large segments again, once it is time to ask.
     pub(super) fn ask_path_again(&mut self, now: Instant) {
         if self.raise_mss_at_s.is_some_and(|at| at.get() <= now.seconds()) {

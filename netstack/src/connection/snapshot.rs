@@ -187,7 +187,10 @@ impl Connection {
         };
         connection.restore_sender(snapshot, cx);
         connection.restore_receiver(snapshot, cx);
-        connection.close_deadline = snapshot.close_left_us.map(|left| cx.now + Micros(left));
+        // A time of the one who wrote it, who may have been more patient than we are.
+        let most = Micros::from(cx.config.time_wait.max(cx.config.fin_wait_2));
+        connection.close_deadline =
+            snapshot.close_left_us.map(|left| cx.now + Micros(left).min(most));
         connection.arm_send_timer(cx);
         connection.event_pending = true;
         connection
@@ -201,6 +204,7 @@ impl Connection {
         self.snd_wl2 = snapshot.snd_wl2;
         self.max_snd_wnd = snapshot.max_snd_wnd;
         self.path_mss = snapshot.path_mss;
+        self.suspect_path(cx.now);
         self.tx_seq = snapshot.tx_seq;
         self.fin_queued = snapshot.fin_queued;
         self.tx.append(&mut cx.pools.buffers, &snapshot.tx);
@@ -390,7 +394,13 @@ impl Snapshot {
             },
             "a state that its sequence numbers contradict",
         )?;
-        ensure(self.state != State::TimeWait || self.close_left_us.is_some(), "TIME-WAIT for ever")
+        ensure(self.fin_queued || !self.orphan, "left by its user, and not closed")?;
+        // Nobody else would end it.
+        let (waits, ends) = (self.state == State::FinWait2, self.close_left_us.is_some());
+        ensure(!waits || !self.orphan || ends, "FIN-WAIT-2 for ever")?;
+        let is_over = self.state == State::TimeWait;
+        ensure(!is_over || ends, "TIME-WAIT for ever")?;
+        ensure(waits || is_over || !ends, "a deadline of another state")
     }
 }
 
@@ -401,4 +411,95 @@ fn distance(from: SeqNumber, to: SeqNumber) -> u32 {
 
 fn ensure(holds: bool, what: &'static str) -> Result<(), &'static str> {
     if holds { Ok(()) } else { Err(what) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::connection::{Pools, TcpConfig};
+    use crate::flow::Endpoint;
+    use crate::segment::{Flags, Segment};
+
+    const NOW: Instant = Instant::from_millis(1_000_000);
+
+    /// Lets `act` change an open connection; what a snapshot of it says then.
+    fn taken(act: impl Fn(&mut Connection, &mut Context<'_>)) -> Snapshot {
+        let (config, mut pools) = (TcpConfig::default(), Pools::new(100));
+        let cx = &mut Context { config: &config, pools: &mut pools, now: NOW };
+        let tuple = FourTuple {
+            local: Endpoint::new([10, 0, 0, 1], 80),
+            remote: Endpoint::new([10, 0, 0, 2], 4000),
+        };
+        let (iss, irs) = (SeqNumber(1000), SeqNumber(2000));
+        let peer = Options { mss: Some(1460), ..Options::default() };
+        let (mss, retries, timestamp_offset) = (1460, 0, 0);
+        let handshake = Handshake { tuple, iss, irs, peer, mss, retries, timestamp_offset };
+        let mut connection = Connection::accept(&handshake, &ack(1001), None, cx.config, cx.now);
+        act(&mut connection, cx);
+        let bytes = connection.snapshot(&cx.pools.buffers, cx.now).expect("it is open");
+        Snapshot::decode(&bytes).expect("it was taken from a live one")
+    }
+
+    /// The peer's next segment: it acknowledges up to `ack`.
+    fn ack(ack: u32) -> Segment<'static> {
+        Segment {
+            seq: SeqNumber(2001),
+            ack: SeqNumber(ack),
+            flags: Flags::ACK,
+            window: 60000,
+            options: Options::default(),
+            payload: &[],
+        }
+    }
+
+    /// The user left, and the peer knows.
+    fn left(connection: &mut Connection, cx: &mut Context<'_>) {
+        connection.close(cx);
+        assert!(connection.poll_segment(1460, cx).is_some_and(|fin| fin.header.flags.fin));
+        connection.handle_segment(&ack(1002), cx);
+        assert_eq!(connection.state, State::FinWait2);
+    }
+
+    fn restored(snapshot: &Snapshot, config: &TcpConfig) -> Connection {
+        let mut pools = Pools::new(100);
+        Connection::restore(snapshot, &mut Context { config, pools: &mut pools, now: NOW })
+    }
+
+    fn refusal(snapshot: &Snapshot) -> &'static str {
+        match Snapshot::decode(&snapshot.encode()) {
+            Err(RestoreError::Inconsistent(what)) => what,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn what_nobody_would_end_is_refused() {
+        let orphan = Snapshot { orphan: true, ..taken(|_, _| {}) };
+        assert_eq!(refusal(&orphan), "left by its user, and not closed");
+        let waiting = Snapshot { close_left_us: None, ..taken(left) };
+        assert_eq!(refusal(&waiting), "FIN-WAIT-2 for ever");
+        let ending = Snapshot { close_left_us: Some(1), ..taken(|_, _| {}) };
+        assert_eq!(refusal(&ending), "a deadline of another state");
+    }
+
+    #[test]
+    fn waits_no_longer_than_the_configuration_says() {
+        let config = TcpConfig { fin_wait_2: Duration::from_secs(30), ..TcpConfig::default() };
+        let config = TcpConfig { time_wait: Duration::from_secs(20), ..config };
+        for (left_us, seconds) in [(25_000_000, 25), (60_000_000, 30), (u64::MAX, 30)] {
+            let snapshot = Snapshot { close_left_us: Some(left_us), ..taken(left) };
+            let deadline = restored(&snapshot, &config).deadline();
+            assert_eq!(deadline, Some(NOW + Duration::from_secs(seconds)), "{left_us}");
+        }
+    }
+
+    #[test]
+    fn a_path_that_was_suspected_is_asked_again() {
+        let suspected = |connection: &mut Connection, _: &mut Context<'_>| connection.mss = 536;
+        let mut connection = restored(&taken(suspected), &TcpConfig::default());
+        connection.ask_path_again(NOW + Duration::from_secs(599));
+        assert_eq!(connection.mss, 536);
+        connection.ask_path_again(NOW + Duration::from_secs(600));
+        assert_eq!(connection.mss, 1460);
+    }
 }
