@@ -91,9 +91,9 @@ impl SackBlocks {
         self.count == 0
     }
 
-    /// As many of the blocks as fit into `len` bytes of options.
+    /// As many of the blocks as fit into `len` bytes of options, which are padded to whole words.
     pub(crate) fn fitting(&self, len: usize) -> SackBlocks {
-        let most = len.saturating_sub(OPTION_HEADER_LEN) / SACK_BLOCK_LEN;
+        let most = (len / 4 * 4).saturating_sub(OPTION_HEADER_LEN) / SACK_BLOCK_LEN;
         let mut fitting = SackBlocks::default();
         for &(left, right) in self.as_slice().iter().take(most) {
             fitting.push(left, right);
@@ -443,5 +443,23 @@ mod tests {
             assert_eq!((read.window, read.options), (0x1234, options));
             assert_eq!(bytes[16..20], [0; 4], "checksum and urgent pointer");
         }
+    }
+
+    /// Two bytes of padding were forgotten: a segment was longer than the path takes.
+    #[test]
+    fn blocks_that_fit_do_so_with_their_padding() {
+        let mut blocks = SackBlocks::default();
+        for seq in [100, 300, 500, 700] {
+            blocks.push(SeqNumber(seq), SeqNumber(seq + 100));
+        }
+        for room in 0..=40 {
+            let sack = blocks.fitting(room);
+            let len = Options { sack, ..Options::default() }.len();
+            assert!(len <= room, "{len} of {room}");
+        }
+        assert_eq!(
+            [11, 12, 27, 28].map(|room| blocks.fitting(room).as_slice().len()),
+            [0, 1, 2, 3]
+        );
     }
 }
