@@ -10,6 +10,7 @@
 mod common;
 pub mod frames;
 pub mod segments;
+pub mod snapshot;
 
 use std::time::Duration;
 
@@ -23,6 +24,9 @@ const TIMERS_MAX: usize = 20_000;
 
 /// More frames than all connections of a run can send at once.
 const FRAMES_MAX: usize = 100_000;
+
+/// EtherType of a tag (IEEE 802.1Q).
+const VLAN: [u8; 2] = [0x81, 0x00];
 
 /// The peer falls silent, and every user has left: in the end nothing is held and nothing is due.
 fn assert_nothing_stays(lab: &mut Lab) {
@@ -49,6 +53,14 @@ fn speak(lab: &mut Lab) -> Vec<Vec<u8>> {
     while lab.stack.poll_resolve().is_some() || lab.stack.has_work() {
         frames.extend(lab.speak());
         assert!(frames.len() < FRAMES_MAX, "it talks without end");
+    }
+    for frame in &frames {
+        let header = if frame[12..14] == VLAN { 18 } else { 14 };
+        let len = frame.len() - header;
+        assert!(
+            len <= usize::from(common::link().mtu),
+            "the link does not take {len}: {frame:02x?}"
+        );
     }
     frames
 }

@@ -9,14 +9,14 @@
 //! and every byte of the user one of its place. So whatever is delivered, and whatever goes out, can be checked.
 
 mod peer;
-mod program;
+pub(crate) mod program;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use netstack::fib::{Fib, LinkId, WireId};
-use netstack::{Arrival, ConnId, ListenerId};
+use netstack::{Arrival, ConnId, Keepalive, ListenerId, RestoreError};
 use peer::Peer;
 use program::{Action, Opening, Program, Setting, Side};
 use smoltcp::wire::IpProtocol;
@@ -31,6 +31,12 @@ const OVERHEARD_MAX: usize = 16;
 /// Ports of the two connections: the peer's are these, the stack's 80 or one of `STACK_PORTS`.
 const PEER_PORTS: [u16; 2] = [4000, 4001];
 const STACK_PORTS: [u16; 2] = [20_000, 20_001];
+
+/// The longest silence: beyond the 24 days after which timestamps mean nothing (RFC 7323, section 5.5).
+const IDLE_HOURS_MAX: u16 = 1000;
+
+/// Timers of one wait; beyond, they are late. A neighbour that is not there is asked for every second.
+const WAIT_TIMERS_MAX: usize = 1000;
 
 /// Runs what `data` says.
 pub fn run(data: &[u8]) {
@@ -68,7 +74,8 @@ struct User {
     shut: bool,
 }
 
-struct Run {
+/// A run: the stack, and both ends of its two connections.
+pub(crate) struct Run {
     lab: Lab,
     listeners: [ListenerId; 2],
     ends: [Ends; 2],
@@ -80,7 +87,7 @@ struct Run {
 }
 
 impl Run {
-    fn new(setting: &Setting) -> Run {
+    pub(crate) fn new(setting: &Setting) -> Run {
         let mut lab = Lab::with(link(), |config| {
             config.buffers = [4, 40, 4096][setting.buffers as usize];
             config.tcp.receive_buffer_initial = [2000, 16_384, 65_536][setting.window as usize];
@@ -121,7 +128,7 @@ impl Run {
         }
     }
 
-    fn act(&mut self, action: &Action) {
+    pub(crate) fn act(&mut self, action: &Action) {
         match *action {
             Action::Segment(side, plan) => self.say(side, |peer| peer.segment(&plan)),
             Action::Data { side, len, hole } => self.say(side, |peer| peer.data(len, hole)),
@@ -160,6 +167,26 @@ impl Run {
                 let fib = if exists { fib(link()) } else { no_route() };
                 self.lab.stack.set_fib(Arc::new(fib), self.lab.now);
                 self.has_route = exists;
+            }
+            Action::Dsack { side, behind, len, block } => {
+                self.say(side, |peer| peer.dsack(behind, len, block));
+            }
+            Action::Keepalive { side, seconds } => self.set_keepalive(side, seconds),
+            Action::UserTimeout { side, bits } => {
+                if let Some(id) = self.ends[side as usize].user.id {
+                    let timeout = (bits > 0).then(|| Duration::from_micros(1 << (bits % 40)));
+                    self.lab.stack.set_user_timeout(id, timeout);
+                }
+            }
+            Action::Idle { hours } => {
+                self.wait(Duration::from_secs(u64::from(hours % IDLE_HOURS_MAX) * 3600));
+            }
+            Action::Move { side } => {
+                let moved = self.move_connection(side, |_| {});
+                assert!(
+                    matches!(moved, None | Some(Ok(()))),
+                    "what was taken is refused: {moved:?}"
+                );
             }
         }
         self.listen_to_it();
@@ -228,6 +255,9 @@ impl Run {
         let heard = self.deaf == 0;
         self.deaf = self.deaf.saturating_sub(1);
         ends.peer.note_heard(&seen, heard);
+        if !ends.peer.is_checked {
+            return;
+        }
         if let Some(offset) = ends.peer.offset_of(&seen) {
             let User { written, shut, .. } = &ends.user;
             let meant = written.get(offset..offset + payload.len());
@@ -251,7 +281,9 @@ impl Run {
         let Some(id) = user.id else { return };
         let mut out = vec![0; len];
         let count = self.lab.stack.recv(id, &mut out, self.lab.now);
-        assert_eq!(out[..count], peer.bytes(user.read, count), "from {} on", user.read);
+        if peer.is_checked {
+            assert_eq!(out[..count], peer.bytes(user.read, count), "from {} on", user.read);
+        }
         user.read += count as u32;
     }
 
@@ -260,6 +292,7 @@ impl Run {
         let (source, sink) = if from == Side::First { (first, second) } else { (second, first) };
         let (Some(from), Some(to)) = (source.user.id, sink.user.id) else { return };
         let count = self.lab.stack.forward(from, to, max, self.lab.now);
+        sink.peer.is_checked &= source.peer.is_checked || count == 0;
         sink.user.written.extend(source.peer.bytes(source.user.read, count));
         source.user.read += count as u32;
     }
@@ -273,9 +306,48 @@ impl Run {
         }
     }
 
+    fn set_keepalive(&mut self, side: Side, seconds: Option<(u16, u8, u8)>) {
+        let Some(id) = self.ends[side as usize].user.id else { return };
+        let keepalive = seconds.map(|(idle, interval, count)| Keepalive {
+            idle: Duration::from_secs(idle.into()),
+            interval: Duration::from_secs(interval.into()),
+            count,
+        });
+        self.lab.stack.set_keepalive(id, keepalive);
+    }
+
+    /// A connection goes on from its snapshot, after `change`; one that its user has left as well. `None`
+    /// when there is none, or it is closed.
+    pub(crate) fn move_connection(
+        &mut self,
+        side: Side,
+        change: impl FnOnce(&mut Vec<u8>),
+    ) -> Option<Result<(), RestoreError>> {
+        let Lab { stack, now } = &mut self.lab;
+        let Ends { user, peer } = &mut self.ends[side as usize];
+        let ports =
+            |id: &ConnId| stack.tuple(*id).map(|tuple| [tuple.remote.port, tuple.local.port]);
+        let orphan = || stack.connection_ids().find(|id| ports(id) == Some(peer.ports));
+        let id = user.id.or_else(orphan)?;
+        let taken = stack.snapshot(id, *now)?;
+        let mut bytes = taken.clone();
+        change(&mut bytes);
+        stack.abandon(id, *now);
+        let is_whole = bytes == taken;
+        peer.is_checked &= is_whole;
+        let restored = stack.restore(&bytes, 2, *now);
+        stack.assert_invariants();
+        // Whom a change gave a user again has one.
+        if user.id.is_some() || !is_whole {
+            user.id = restored.ok();
+        }
+        Some(restored.map(drop))
+    }
+
     fn wait(&mut self, time: Duration) {
         let end = self.lab.now + time;
-        while let Some(at) = self.lab.stack.poll_at().filter(|&at| at <= end) {
+        for _ in 0..WAIT_TIMERS_MAX {
+            let Some(at) = self.lab.stack.poll_at().filter(|&at| at <= end) else { break };
             self.lab.now = self.lab.now.max(at);
             self.lab.stack.handle_timers(self.lab.now);
             self.listen_to_it();
@@ -300,7 +372,7 @@ impl Run {
     }
 
     /// Everybody leaves; the peer is silent.
-    fn end(&mut self) {
+    pub(crate) fn end(&mut self) {
         self.lab.stack.set_fib(Arc::new(fib(link())), self.lab.now);
         for address in PEER {
             self.lab.stack.set_neighbor(LinkId(0), address, Some(PEER_MAC), self.lab.now);

@@ -32,6 +32,12 @@ const SEGMENTS: Target = Target {
     describe: xlb_fuzz::segments::describe,
 };
 
+const SNAPSHOT: Target = Target {
+    name: "snapshot",
+    run: xlb_fuzz::snapshot::run,
+    describe: xlb_fuzz::snapshot::describe,
+};
+
 impl Target {
     fn try_input(&self, data: &[u8], name: &str) {
         if let Err(cause) = catch_unwind(|| (self.run)(data)) {
@@ -117,4 +123,9 @@ fn frames() {
 #[test]
 fn segments() {
     SEGMENTS.replay();
+}
+
+#[test]
+fn snapshot() {
+    SNAPSHOT.replay();
 }

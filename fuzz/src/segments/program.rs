@@ -132,6 +132,31 @@ pub enum Action {
     Route {
         exists: bool,
     },
+    /// The peer tells of bytes that it has received twice, so many behind its acknowledgment.
+    Dsack {
+        side: Side,
+        behind: u16,
+        len: u16,
+        block: Option<(i16, u16)>,
+    },
+    /// Probes of an idle peer: silence before the first, time between them, and how many.
+    Keepalive {
+        side: Side,
+        seconds: Option<(u16, u8, u8)>,
+    },
+    /// The user's patience, two to the power of so many microseconds; none for 0.
+    UserTimeout {
+        side: Side,
+        bits: u8,
+    },
+    /// Days of silence, with all timers on the way.
+    Idle {
+        hours: u16,
+    },
+    /// The connection goes on from a snapshot.
+    Move {
+        side: Side,
+    },
 }
 
 /// Which connection.
