@@ -7,6 +7,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use netstack::fib::{Link, Ownership, WireId};
 use netstack::{
@@ -39,6 +40,8 @@ impl Ours {
         if !scenario.loses_nothing() {
             // Who has left gives up soon: what an outage and heavy loss together may bring about.
             config.tcp.orphan_retries = config.tcp.retries;
+            // The same for a peer that rests, and whose word that it goes on is lost.
+            config.tcp.orphan_persist_max = Duration::from_secs(900);
         }
         if scenario.is_simultaneous {
             config.source_ports = port(0)..=port(0);
