@@ -99,6 +99,7 @@ pub(crate) struct Snapshot {
     rtt_us: [u32; 3],
     keepalive: Option<KeepaliveSeconds>,
     user_timeout_ms: u32,
+    timeouts: u8,
 
     irs: SeqNumber,
     rcv_nxt: SeqNumber,
@@ -152,6 +153,7 @@ impl Connection {
             rtt_us: self.rtt.parts(),
             keepalive: self.keepalive,
             user_timeout_ms: self.user_timeout_ms,
+            timeouts: self.timeouts,
             irs: self.irs,
             rcv_nxt: self.rcv_nxt,
             rcv_edge: self.rcv_edge,
@@ -218,6 +220,7 @@ impl Connection {
         self.experience.retransmits = snapshot.retransmits;
         self.keepalive = snapshot.keepalive;
         self.user_timeout_ms = snapshot.user_timeout_ms;
+        self.timeouts = snapshot.timeouts;
         if !snapshot.segments.is_empty() {
             let mut flight = cx.pools.flights.take();
             let mut seq = snapshot.snd_una;
@@ -415,6 +418,8 @@ fn ensure(holds: bool, what: &'static str) -> Result<(), &'static str> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use crate::connection::{Pools, TcpConfig};
     use crate::flow::Endpoint;

@@ -62,7 +62,7 @@ impl Connection {
 
     /// Whether everything is sent, and nothing owed: a visit ends with this question.
     #[inline(always)]
-    fn has_nothing_to_say(&self) -> bool {
+    pub(crate) fn has_nothing_to_say(&self) -> bool {
         let end = self.tx_seq + self.tx.len() as u32;
         let last = if self.fin_queued { end + 1 } else { end };
         let opening = matches!(self.state, State::SynSent | State::SynReceived);

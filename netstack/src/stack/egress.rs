@@ -217,6 +217,11 @@ impl Stack {
     fn visit(&mut self, id: ConnId, budget: usize, tx: &mut impl Transmit, now: Instant) -> Visit {
         let Some(connection) = self.connections.get_mut(id) else { return Visit::Said(0) };
         connection.ready = false;
+        if connection.has_nothing_to_say() {
+            // Nobody is asked for a neighbour that nothing is to be sent to.
+            self.after_visit(id, false, now);
+            return Visit::Said(0);
+        }
         let path = match connection.path {
             Some((edition, path)) if edition == self.fib_edition => path,
             _ => match self.find_path(id, now) {
@@ -287,7 +292,6 @@ impl Stack {
     }
 
     /// As `settle`, but the connection is ready again only when it was interrupted.
-    #[cold]
     fn after_visit(&mut self, id: ConnId, interrupted: bool, now: Instant) {
         if self.has_ended(id, now) {
             return;
