@@ -376,7 +376,10 @@ impl Connection {
         let edge = self.peer_fin.map_or(self.rcv_edge, |fin| fin.min(self.rcv_edge));
         let room = edge - seq.min(edge);
         let bytes = segment.payload.get(skip as usize..).unwrap_or(&[]);
-        let fits = bytes.len().min(room as usize);
+        // The rest of a segment that is due and begins in the window is taken too, as by Linux: it is here,
+        // it is one segment at most, and there are peers that would not send it again.
+        let is_due = seq == self.rcv_nxt && room > 0 && self.peer_fin.is_none();
+        let fits = if is_due { bytes.len() } else { bytes.len().min(room as usize) };
         if segment.flags.fin {
             self.ack_now = true;
             self.note_fin(segment.end() - 1, fits == bytes.len());
@@ -448,6 +451,7 @@ impl Connection {
             taken += self.rx.append(pool, &bytes[taken..]);
         }
         self.rcv_nxt += taken as u32;
+        self.rcv_edge = self.rcv_edge.max(self.rcv_nxt);
         if let Some(mut reassembly) = self.reassembly.take() {
             // A gap is filled, or partly: the peer's recovery waits for this acknowledgment.
             self.ack_now = true;

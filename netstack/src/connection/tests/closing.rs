@@ -134,14 +134,28 @@ fn a_fin_that_came_too_early_waits_for_the_bytes_before_it() {
 fn a_fin_that_does_not_fit_is_left_to_its_repetition() {
     established(
         PLAIN,
-        "< F. 1:65537(65536) ack 1
+        "< F. 11:65546(65535) ack 1
+        > . 1:1(0) ack 1
+        < . 1:11(10) ack 1
         > . 1:1(0) ack 65536 win 0
         = ESTABLISHED
         read 65535
         > . 1:1(0) ack 65536 win 65535
-        < F. 65536:65537(1) ack 1
-        > . 1:1(0) ack 65538
+        < F. 65536:65546(10) ack 1
+        > . 1:1(0) ack 65547
         = CLOSE-WAIT",
+    );
+}
+
+#[test]
+fn a_fin_behind_what_is_due_is_taken_with_it() {
+    established(
+        PLAIN,
+        "< F. 1:65537(65536) ack 1
+        > . 1:1(0) ack 65538 win 0
+        = CLOSE-WAIT
+        read 65536
+        > . 1:1(0) ack 65538",
     );
 }
 

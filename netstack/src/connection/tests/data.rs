@@ -106,12 +106,12 @@ fn an_acknowledgment_at_the_right_edge_counts() {
 }
 
 #[test]
-fn a_straddling_segment_fills_the_window() {
+fn a_straddling_segment_is_taken_to_its_end() {
     established(
         PLAIN,
         "< . -9:65591(65600) ack 1
-        > . 1:1(0) ack 65536 win 0
-        readable 65535",
+        > . 1:1(0) ack 65591 win 0
+        readable 65590",
     );
 }
 
