@@ -11,9 +11,11 @@ use crate::time::Micros;
 const RTO_INITIAL: Micros = Micros::from_secs(1);
 /// Linux's floor; RFC 6298 section 2.4 says 1 s, which no data centre can live with.
 const RTO_MIN: Micros = Micros::from_millis(200);
-/// The least that the timeout is beyond the round trip: a steady path lets RTTVAR shrink to nothing, and the
-/// first delayed acknowledgment or longer queue would be a timeout. Linux keeps twice this distance.
-const VARIANCE_MIN: Micros = Micros::from_millis(100);
+/// The least that the timeout is beyond the round trip, in round trips, and the most that this comes to: a
+/// steady path lets RTTVAR shrink to nothing, and the first delayed acknowledgment, longer queue or second loss
+/// would be a timeout. Linux keeps these 200 ms whatever the round trip.
+const DISTANCE_ROUND_TRIPS: u64 = 2;
+const DISTANCE_MAX: Micros = Micros::from_millis(200);
 /// RFC 6298 section 2.5 allows a ceiling of 60 s or more; this is Linux's.
 const RTO_MAX: Micros = Micros::from_secs(120);
 /// A longer round trip than this is none: it would not fit the field, and no timeout follows it.
@@ -69,7 +71,10 @@ impl RttEstimator {
     pub fn rto(&self) -> Micros {
         let base = match self.srtt() {
             None => RTO_INITIAL,
-            Some(srtt) => (srtt + (self.rttvar() * 4).max(VARIANCE_MIN)).clamp(RTO_MIN, RTO_MAX),
+            Some(srtt) => {
+                let distance = (srtt * DISTANCE_ROUND_TRIPS).min(DISTANCE_MAX);
+                (srtt + (self.rttvar() * 4).max(distance)).clamp(RTO_MIN, RTO_MAX)
+            }
         };
         (base * (1 << self.backoff.min(10))).min(RTO_MAX)
     }
@@ -132,13 +137,13 @@ mod tests {
         rtt.back_off();
         assert_eq!(rtt.rto(), Micros::from_millis(1200));
         rtt.sample(Micros::from_millis(100), 0);
-        assert_eq!(rtt.rto(), Micros::from_millis(250));
+        assert_eq!(rtt.rto(), Micros::from_millis(300));
         for _ in 0..20 {
             rtt.back_off();
         }
         assert_eq!(rtt.rto(), RTO_MAX);
         rtt.forget_backoff();
-        assert_eq!(rtt.rto(), Micros::from_millis(250));
+        assert_eq!(rtt.rto(), Micros::from_millis(300));
     }
 
     #[test]
@@ -152,11 +157,13 @@ mod tests {
 
     #[test]
     fn keeps_its_distance_from_a_long_and_steady_round_trip() {
-        let mut rtt = RttEstimator::default();
-        for _ in 0..100 {
-            rtt.sample(Micros::from_millis(300), 0);
+        for (round_trip_ms, rto_ms) in [(10, 200), (80, 240), (100, 300), (300, 500)] {
+            let mut rtt = RttEstimator::default();
+            for _ in 0..100 {
+                rtt.sample(Micros::from_millis(round_trip_ms), 0);
+            }
+            assert_eq!(rtt.rto(), Micros::from_millis(rto_ms));
         }
-        assert_eq!(rtt.rto(), Micros::from_millis(400));
     }
 
     #[test]

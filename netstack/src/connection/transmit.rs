@@ -123,6 +123,11 @@ impl Connection {
 
     fn next_retransmitted(&mut self, cx: &mut Context<'_>) -> Option<Outgoing> {
         let sent = self.next_retransmission(cx.now)?;
+        // The head has its whole time again: what was lost twice is found by RACK before that.
+        let waits = matches!(self.send_timer, Some((_, SendTimer::Retransmit)));
+        if sent.seq == self.snd_una && waits {
+            self.send_timer = Some((self.timeout_at(cx), SendTimer::Retransmit));
+        }
         Some(self.data_segment(sent.seq, sent.len, sent.fin, cx))
     }
 
