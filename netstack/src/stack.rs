@@ -591,15 +591,7 @@ impl Stack {
         if self.has_ended(id, now) {
             return;
         }
-        let connection = &mut self.connections[id];
-        if connection.event_pending && !connection.event_queued {
-            connection.event_queued = true;
-            self.events.push_back(Event::Connection(id, connection.user));
-        }
-        if !connection.ready {
-            connection.ready = true;
-            self.ready.push_back(id);
-        }
+        enlist(id, &mut self.connections[id], &mut self.events, &mut self.ready);
     }
 
     /// Forgets a connection that needs none any more, for good or for a TIME-WAIT record.
@@ -711,6 +703,24 @@ impl Stack {
         let half_open: usize = self.listeners.values().map(|listener| listener.half_open).sum();
         assert_eq!(half_open, self.half_opens.len(), "every handshake is one of a listener's");
         assert!(half_open <= self.config.half_open_max);
+    }
+}
+
+/// Puts a connection on the lists that it belongs on now: it may have news for its user and something to say.
+#[inline]
+fn enlist(
+    id: ConnId,
+    connection: &mut Connection,
+    events: &mut VecDeque<Event>,
+    ready: &mut VecDeque<ConnId>,
+) {
+    if connection.event_pending && !connection.event_queued {
+        connection.event_queued = true;
+        events.push_back(Event::Connection(id, connection.user));
+    }
+    if !connection.ready {
+        connection.ready = true;
+        ready.push_back(id);
     }
 }
 

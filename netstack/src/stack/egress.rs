@@ -266,18 +266,7 @@ impl Stack {
         }
         self.counters.segments_out += count as u64;
         self.counters.retransmits += u64::from(connection.retransmits() - retransmits);
-        let interrupted = !room || count == quota;
-        if connection.orphan() {
-            self.after_visit(id, interrupted, now);
-            return if room { Visit::Said(count) } else { Visit::NoRoom(count) };
-        }
-        if let Some(deadline) = connection.deadline() {
-            self.connection_timers.set_earlier(index_of(id) as u32, deadline);
-        }
-        if interrupted {
-            connection.ready = true;
-            self.ready.push_back(id);
-        }
+        self.after_visit(id, !room || count == quota, now);
         if room { Visit::Said(count) } else { Visit::NoRoom(count) }
     }
 
@@ -292,13 +281,18 @@ impl Stack {
     }
 
     /// As `settle`, but the connection is ready again only when it was interrupted.
+    #[inline]
     fn after_visit(&mut self, id: ConnId, interrupted: bool, now: Instant) {
-        if self.has_ended(id, now) {
+        if self.connections[id].orphan() && self.has_ended(id, now) {
             return;
         }
-        self.arm(id);
-        if interrupted {
-            self.make_ready(id);
+        let connection = &mut self.connections[id];
+        if let Some(deadline) = connection.deadline() {
+            self.connection_timers.set_earlier(index_of(id) as u32, deadline);
+        }
+        if interrupted && !connection.ready {
+            connection.ready = true;
+            self.ready.push_back(id);
         }
     }
 

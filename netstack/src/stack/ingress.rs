@@ -13,7 +13,7 @@ use smoltcp::wire::{
     NdiscNeighborFlags, NdiscRepr, RawHardwareAddress,
 };
 
-use super::{Event, Stack};
+use super::{Stack, enlist};
 use crate::connection::{Context, State, Verdict};
 use crate::counters::DropReason;
 use crate::fib::{LinkId, Origin, Ownership, WireId};
@@ -173,14 +173,7 @@ impl Stack {
         let undone = connection.undone();
         let verdict = connection.handle_segment(segment, &mut context!(self, now));
         if verdict == Verdict::Accepted && !connection.orphan() {
-            if connection.event_pending && !connection.event_queued {
-                connection.event_queued = true;
-                self.events.push_back(Event::Connection(id, connection.user));
-            }
-            if !connection.ready {
-                connection.ready = true;
-                self.ready.push_back(id);
-            }
+            enlist(id, connection, &mut self.events, &mut self.ready);
             self.counters.undone += u64::from(connection.undone() - undone);
             return;
         }
