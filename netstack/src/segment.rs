@@ -376,7 +376,7 @@ impl Header {
         fixed[2..4].copy_from_slice(&destination.to_be_bytes());
         fixed[4..8].copy_from_slice(&self.seq.0.to_be_bytes());
         fixed[8..12].copy_from_slice(&self.ack.0.to_be_bytes());
-        fixed[12] = (bytes.len() / 4 << 4) as u8;
+        fixed[12] = ((bytes.len() / 4) << 4) as u8;
         fixed[13] = bit(fin, FIN) | bit(syn, SYN) | bit(rst, RST) | bit(psh, PSH) | bit(ack, ACK);
         fixed[14..16].copy_from_slice(&self.window.to_be_bytes());
         let (header, options) = bytes.split_at_mut(TCP_HEADER_LEN);
@@ -404,7 +404,7 @@ mod tests {
         let mut read = 0;
         for round in 0..20_000 {
             let mut bytes: Vec<u8> = (0..20 + round % 60).map(|_| random()).collect();
-            bytes[12] = bytes[12] % 6 + 4 << 4;
+            bytes[12] = (bytes[12] % 6 + 4) << 4;
             let theirs = TcpPacket::new_checked(&bytes[..]);
             let len = header_len(&bytes);
             assert_eq!(len.is_some(), theirs.is_ok());
