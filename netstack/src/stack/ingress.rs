@@ -207,9 +207,8 @@ impl Stack {
     /// Whether one more RST may be sent for what nobody owns; counted either way.
     fn may_reset(&mut self, now: Instant) -> bool {
         let may = self.reset_limit.allow(now);
-        let counter =
-            if may { &mut self.counters.resets_sent } else { &mut self.counters.resets_suppressed };
-        *counter += 1;
+        self.counters.resets_sent += u64::from(may);
+        self.counters.resets_suppressed += u64::from(!may);
         may
     }
 
