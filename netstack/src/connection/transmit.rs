@@ -30,9 +30,6 @@ impl Connection {
     /// `mss_own` is what we tell the peer in a SYN.
     #[inline(always)]
     pub(crate) fn poll_segment(&mut self, mss_own: u16, cx: &mut Context<'_>) -> Option<Outgoing> {
-        if self.has_nothing_to_say() {
-            return None;
-        }
         if self.state == State::Closed {
             return self.take_rst();
         }

@@ -263,6 +263,9 @@ impl Stack {
                 connection.copy_payload(pool, offset, payload);
             });
             count += 1;
+            if connection.has_nothing_to_say() {
+                break;
+            }
         }
         self.counters.segments_out += count as u64;
         self.counters.retransmits += u64::from(connection.retransmits() - retransmits);
@@ -281,7 +284,7 @@ impl Stack {
     }
 
     /// As `settle`, but the connection is ready again only when it was interrupted.
-    #[inline]
+    #[inline(always)]
     fn after_visit(&mut self, id: ConnId, interrupted: bool, now: Instant) {
         if self.connections[id].orphan() && self.has_ended(id, now) {
             return;
