@@ -282,7 +282,11 @@ impl Queue {
     }
 
     /// Copies bytes from `offset` on into `out`; returns how many there were.
+    #[inline]
     pub fn copy_out(&self, pool: &BufferPool, offset: usize, out: &mut [u8]) -> usize {
+        if self.copy_from_first(pool, offset, out) {
+            return out.len();
+        }
         let cursor = self.start();
         self.copy_from(pool, cursor, offset, out)
     }
@@ -394,9 +398,7 @@ impl Queue {
     #[inline]
     pub fn read(&mut self, pool: &mut BufferPool, out: &mut [u8]) -> usize {
         let most = out.len().min(self.len());
-        let out = &mut out[..most];
-        let count =
-            if self.copy_from_first(pool, 0, out) { most } else { self.copy_out(pool, 0, out) };
+        let count = self.copy_out(pool, 0, &mut out[..most]);
         self.consume(pool, count);
         count
     }

@@ -126,7 +126,7 @@ pub(crate) struct Handshake {
 }
 
 /// What the two SYNs agreed on.
-#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 struct Negotiated {
     /// RFC 7323 timestamps.
     timestamps: bool,
@@ -388,9 +388,7 @@ impl Connection {
             send_timer: None,
             timeouts: 0,
             progress_at: now,
-            user_timeout_ms: config
-                .user_timeout
-                .map_or(0, |timeout| timeout.as_millis().clamp(1, u32::MAX.into()) as u32),
+            user_timeout_ms: liveness::user_timeout_ms(config.user_timeout),
             keepalive: None,
             keepalive_probes: 0,
             irs,

@@ -613,10 +613,7 @@ impl Stack {
     /// Queues the event of a connection, if it has one.
     fn tell(&mut self, id: ConnId) {
         let Some(connection) = self.connections.get_mut(id) else { return };
-        if connection.event_pending && !connection.event_queued {
-            connection.event_queued = true;
-            self.events.push_back(Event::Connection(id, connection.user));
-        }
+        announce(id, connection, &mut self.events);
     }
 
     /// Sets the wheel. A timer that fires too early is set again then, which is cheaper than to move it
@@ -628,11 +625,7 @@ impl Stack {
     }
 
     fn make_ready(&mut self, id: ConnId) {
-        let connection = &mut self.connections[id];
-        if !connection.ready {
-            connection.ready = true;
-            self.ready.push_back(id);
-        }
+        enqueue(id, &mut self.connections[id], &mut self.ready);
     }
 
     fn forget(&mut self, id: ConnId, now: Instant) -> Option<Connection> {
@@ -714,10 +707,22 @@ fn enlist(
     events: &mut VecDeque<Event>,
     ready: &mut VecDeque<ConnId>,
 ) {
+    announce(id, connection, events);
+    enqueue(id, connection, ready);
+}
+
+/// Queues the event of a connection, if it has one.
+#[inline]
+fn announce(id: ConnId, connection: &mut Connection, events: &mut VecDeque<Event>) {
     if connection.event_pending && !connection.event_queued {
         connection.event_queued = true;
         events.push_back(Event::Connection(id, connection.user));
     }
+}
+
+/// Puts a connection on the ready list, once.
+#[inline]
+fn enqueue(id: ConnId, connection: &mut Connection, ready: &mut VecDeque<ConnId>) {
     if !connection.ready {
         connection.ready = true;
         ready.push_back(id);

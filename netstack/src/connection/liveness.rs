@@ -52,6 +52,11 @@ impl From<Keepalive> for KeepaliveSeconds {
     }
 }
 
+/// A user timeout as a connection keeps it: milliseconds, 0 when there is none.
+pub(super) fn user_timeout_ms(timeout: Option<Duration>) -> u32 {
+    timeout.map_or(0, |timeout| timeout.as_millis().clamp(1, u32::MAX.into()) as u32)
+}
+
 impl Connection {
     /// Probes when idle, or not.
     pub(crate) fn set_keepalive(&mut self, keepalive: Option<Keepalive>, config: &TcpConfig) {
@@ -63,8 +68,7 @@ impl Connection {
 
     /// How long bytes may stay unacknowledged; `None` leaves it to the number of retransmissions.
     pub(crate) fn set_user_timeout(&mut self, timeout: Option<Duration>) {
-        self.user_timeout_ms =
-            timeout.map_or(0, |timeout| timeout.as_millis().clamp(1, u32::MAX.into()) as u32);
+        self.user_timeout_ms = user_timeout_ms(timeout);
     }
 
     fn user_timeout(&self) -> Option<Duration> {
@@ -126,9 +130,14 @@ impl Connection {
         }
     }
 
+    /// This connection's own wish, or the configuration's.
+    fn keepalive_in_force(&self, config: &TcpConfig) -> Option<KeepaliveSeconds> {
+        self.keepalive.or(config.keepalive.map(Into::into))
+    }
+
     /// When the next probe of an idle connection is due.
     pub(super) fn keepalive_deadline(&self, config: &TcpConfig) -> Option<(Instant, SendTimer)> {
-        let keepalive = self.keepalive.or(config.keepalive.map(Into::into))?;
+        let keepalive = self.keepalive_in_force(config)?;
         let open = matches!(self.state, State::Established | State::CloseWait | State::FinWait2);
         if !open {
             return None;
@@ -148,13 +157,12 @@ impl Connection {
             self.send_timer = Some((at, SendTimer::Keepalive));
             return;
         }
-        let count = match self.keepalive.or(cx.config.keepalive.map(Into::into)) {
-            Some(KeepaliveSeconds { count, .. }) => count.get(),
-            None => return,
+        let Some(KeepaliveSeconds { count, .. }) = self.keepalive_in_force(cx.config) else {
+            return;
         };
         let impatient = self.keepalive_probes > 0
             && self.user_timeout().is_some_and(|most| cx.now.since(self.last_heard) >= most);
-        if self.keepalive_probes >= count || impatient {
+        if self.keepalive_probes >= count.get() || impatient {
             self.abort(cx);
             self.error = Some(ConnectionError::TimedOut);
             return;

@@ -74,10 +74,7 @@ pub(crate) struct Snapshot {
     tuple: FourTuple,
     state: State,
     orphan: bool,
-    timestamps: bool,
-    sack: bool,
-    snd_scale: u8,
-    rcv_scale: u8,
+    negotiated: Negotiated,
 
     iss: SeqNumber,
     snd_una: SeqNumber,
@@ -129,10 +126,7 @@ impl Connection {
             tuple: self.tuple,
             state: self.state,
             orphan: self.orphan,
-            timestamps: self.negotiated.timestamps,
-            sack: self.negotiated.sack,
-            snd_scale: self.negotiated.snd_scale,
-            rcv_scale: self.negotiated.rcv_scale,
+            negotiated: self.negotiated,
             iss: self.iss,
             snd_una: self.snd_una,
             snd_nxt: self.snd_nxt,
@@ -181,12 +175,7 @@ impl Connection {
         let handshake = Handshake { tuple, iss, irs, peer, mss, retries: 0, timestamp_offset };
         let mut connection = Connection::new(&handshake, snapshot.state, cx.config, cx.now);
         connection.orphan = snapshot.orphan;
-        connection.negotiated = Negotiated {
-            timestamps: snapshot.timestamps,
-            sack: snapshot.sack,
-            snd_scale: snapshot.snd_scale,
-            rcv_scale: snapshot.rcv_scale,
-        };
+        connection.negotiated = snapshot.negotiated;
         connection.restore_sender(snapshot, cx);
         connection.restore_receiver(snapshot, cx);
         // A time of the one who wrote it, who may have been more patient than we are.
@@ -309,7 +298,8 @@ impl Snapshot {
         let FourTuple { local, remote } = self.tuple;
         ensure(local.ip.is_ipv4() == remote.ip.is_ipv4(), "ends of two families")?;
         ensure(local.port != 0 && remote.port != 0, "a port of zero")?;
-        ensure(self.snd_scale <= 14 && self.rcv_scale <= 14, "a window scale beyond 14")?;
+        let Negotiated { snd_scale, rcv_scale, .. } = self.negotiated;
+        ensure(snd_scale <= 14 && rcv_scale <= 14, "a window scale beyond 14")?;
         self.check_sender()?;
         self.check_segments()?;
         self.check_receiver()?;

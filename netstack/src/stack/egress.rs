@@ -10,7 +10,7 @@ use std::ops::Range;
 
 use smoltcp::wire::IpProtocol;
 
-use super::{Stack, index_of, mss_of};
+use super::{Stack, enqueue, index_of, mss_of};
 use crate::connection::{Context, Outgoing};
 use crate::counters::Counters;
 use crate::fib::WireId;
@@ -114,15 +114,12 @@ impl Stack {
     /// replies as there are frames in a turn. So they get half of the budget while connections have something
     /// to say; and when the wire had no room left for those, they go first the next time.
     pub fn poll_transmit(&mut self, budget: usize, tx: &mut impl Transmit, now: Instant) -> usize {
-        if !self.has_work() {
-            return 0;
-        }
         if self.replies.queue.is_empty() {
             let sent = self.visit_ready(budget, tx, now);
             self.counters.frames_out += sent as u64;
             return sent;
         }
-        let contended = !self.ready.is_empty() && !self.replies.queue.is_empty();
+        let contended = !self.ready.is_empty();
         let share = if contended { budget.div_ceil(2) } else { budget };
         let yielded = std::mem::take(&mut self.replies.yields);
         let mut sent = 0;
@@ -293,9 +290,8 @@ impl Stack {
         if let Some(deadline) = connection.deadline() {
             self.connection_timers.set_earlier(index_of(id) as u32, deadline);
         }
-        if interrupted && !connection.ready {
-            connection.ready = true;
-            self.ready.push_back(id);
+        if interrupted {
+            enqueue(id, connection, &mut self.ready);
         }
     }
 
