@@ -8,6 +8,7 @@ use xlb::cli::{self, Order, RunOrder};
 use xlb::clock::Clock;
 use xlb::config::{self, Environment, Loaded};
 use xlb::control::{self, Signals};
+use xlb::transport::Place;
 use xlb::{kernel_ports, log, version};
 
 fn main() -> ExitCode {
@@ -130,10 +131,11 @@ fn tell_takeover(running: &Running) {
         log::notice(format_args!("worker {worker} on core {core}, queue {worker}"));
     }
     for plan in &running.listeners {
-        let address = match (plan.at.address, plan.at.ipv6) {
-            (Some(ip), _) => std::net::SocketAddr::new(ip, plan.at.port).to_string(),
-            (None, false) => format!("*:{}", plan.at.port),
-            (None, true) => format!("[::]:{}", plan.at.port),
+        let Place::Wire(place) = &plan.at.place else { continue };
+        let address = match (place.address, place.ipv6) {
+            (Some(ip), _) => std::net::SocketAddr::new(ip, place.port).to_string(),
+            (None, false) => format!("*:{}", place.port),
+            (None, true) => format!("[::]:{}", place.port),
         };
         log::notice(format_args!("listening on {address}, maxconn {}", plan.bind.maxconn));
     }

@@ -18,7 +18,7 @@ use crate::listener::{Listener, ListenerState, Places};
 use crate::shared::Shared;
 use crate::stream::{End, Outcome, Stream};
 use crate::task::Scheduler;
-use crate::transport::{Event, ListenAt, ListenError, Token, Transport};
+use crate::transport::{Ends, Event, ListenAt, ListenError, Token, Transport};
 
 slotmap::new_key_type! {
     /// A stream of a worker.
@@ -293,7 +293,8 @@ impl<T: Transport> Proxies<T> {
         counters.total += 1;
         counters.current += 1;
         if self.debug
-            && let Some((local, remote)) = transport.ends(self.streams[id].stream.front())
+            && let Some(Ends { local: Some(local), remote: Some(remote) }) =
+                transport.ends(self.streams[id].stream.front())
         {
             eprintln!("{:08x}:{}.accept from [{remote}] on [{local}]", short(id), proxy.name);
         }

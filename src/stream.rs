@@ -11,7 +11,7 @@ use crate::backend::{Backend, moves_on, server_address};
 use crate::channel::Channel;
 use crate::clock::Instant;
 use crate::config::model::{Proxy, Timeouts};
-use crate::transport::{Token, Transport};
+use crate::transport::{ConnectTo, Token, Transport};
 
 /// Longest pause before the same server is tried again (HAProxy: a second, or the connect timeout).
 const TURN_AROUND: Duration = Duration::from_secs(1);
@@ -207,7 +207,8 @@ impl<C: Copy + Eq + std::fmt::Debug> Stream<C> {
     ) -> Option<End> {
         let index = self.server.expect("a server is chosen before it is connected to");
         let address = server_address(&config.servers[index], self.local_port);
-        let conn = address.and_then(|at| transport.connect(at, self.token, now).ok());
+        let conn =
+            address.and_then(|at| transport.connect(&ConnectTo::wire(at), self.token, now).ok());
         self.back = conn;
         self.state = State::Connecting { deadline: config.timeouts.connect.map(|wait| now + wait) };
         if conn.is_none() { Some(End::ConnectFailed) } else { None }

@@ -115,7 +115,7 @@ fn a_plain_configuration() {
     assert_eq!((bind.maxconn, bind.backlog, bind.nice), (1000, Some(77), -5));
     assert_eq!(bind.name.as_deref(), Some("public"));
     let pool = proxy(&config, "pool");
-    assert_eq!((pool.balance, pool.retries), (Balance::RoundRobin, 2));
+    assert_eq!((pool.balance.clone(), pool.retries), (Balance::default(), 2));
     assert_eq!(pool.redispatch, Redispatch::BeforeLast(1));
     let [a, b] = &pool.servers[..] else { panic!("{:?}", pool.servers) };
     assert_eq!((a.address, a.port, a.weight), (ip("192.0.2.10"), ServerPort::Fixed(8080), 10));

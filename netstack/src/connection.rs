@@ -292,6 +292,8 @@ pub struct Status {
     pub readable: usize,
     /// The peer has closed and all its bytes were read.
     pub eof: bool,
+    /// The peer has closed; bytes of it may still be there to read.
+    pub fin: bool,
     /// Bytes that can be written now.
     pub writable: usize,
     /// Bytes written and not acknowledged yet.
@@ -474,6 +476,7 @@ impl Connection {
             state: self.state,
             readable: self.rx.len(),
             eof: self.is_eof(),
+            fin: self.has_fin(),
             writable: self.room(config),
             unacknowledged: self.tx.len(),
             error: self.error,
@@ -482,7 +485,12 @@ impl Connection {
 
     /// The peer has closed and all its bytes were read.
     fn is_eof(&self) -> bool {
-        self.rx.is_empty() && self.peer_fin.is_some_and(|fin| fin.before(self.rcv_nxt))
+        self.rx.is_empty() && self.has_fin()
+    }
+
+    /// The peer has closed and all its bytes have arrived.
+    fn has_fin(&self) -> bool {
+        self.peer_fin.is_some_and(|fin| fin.before(self.rcv_nxt))
     }
 
     /// Whether bytes of the user can be sent, now or once the handshake is done.
@@ -525,7 +533,13 @@ impl Connection {
         self.write_blocked
     }
 
-    /// Takes bytes for the user.
+    /// Copies received bytes without taking them; returns how many.
+    pub(crate) fn peek(&self, offset: usize, out: &mut [u8], pools: &Pools) -> usize {
+        let most = out.len().min(self.rx.len().saturating_sub(offset));
+        self.rx.copy_out(&pools.buffers, offset, &mut out[..most])
+    }
+
+    /// Takes received bytes; returns how many.
     pub(crate) fn read(&mut self, out: &mut [u8], cx: &mut Context<'_>) -> usize {
         let count = self.rx.read(&mut cx.pools.buffers, out);
         self.took(count);

@@ -344,6 +344,12 @@ impl Stack {
         None
     }
 
+    /// Copies received bytes from `offset` on, without taking them; returns how many.
+    pub fn peek(&self, id: ConnId, offset: usize, out: &mut [u8]) -> usize {
+        let connection = self.connections.get(id);
+        connection.map_or(0, |connection| connection.peek(offset, out, &self.pools))
+    }
+
     /// Reads received bytes; returns how many.
     pub fn recv(&mut self, id: ConnId, out: &mut [u8], now: Instant) -> usize {
         let Some(connection) = self.connections.get_mut(id) else { return 0 };

@@ -19,7 +19,7 @@ use crate::kernel_ports;
 use crate::limit::Limit;
 use crate::netlink::{KernelTables, StatedAddress, StatedRoute, Wire as KernelWire};
 use crate::proxies::ListenerPlan;
-use crate::transport::ListenAt;
+use crate::transport::{ListenAt, Place, WirePlace};
 
 /// Addresses and routes of the configuration, with those of `bind` lines that nobody has.
 pub(super) fn state(
@@ -128,11 +128,9 @@ fn listen_at(bind: &Bind, ipv6: bool, interfaces: &[Interface]) -> Result<Listen
         }
     };
     Ok(ListenAt {
-        address: bind.address,
-        ipv6,
-        port: bind.port,
-        interface,
+        place: Place::Wire(WirePlace { address: bind.address, ipv6, port: bind.port, interface }),
         backlog: bind.backlog.unwrap_or(bind.maxconn).max(1) as usize,
+        mss: bind.mss,
     })
 }
 
@@ -146,7 +144,7 @@ pub(super) fn check_ports(
         |ip: IpAddr| fib.address(ip).is_some_and(|address| address.ownership == Ownership::Shared);
     let theirs = kernel_ports::listening();
     for plan in listeners {
-        let ListenAt { address, ipv6, port, .. } = plan.at;
+        let Place::Wire(WirePlace { address, ipv6, port, .. }) = plan.at.place else { continue };
         if source_ports.contains(&port) {
             return Err(BootError(format!(
                 "[{}:{}]: port {port} lies within source-ports {}-{}, which connections to servers leave \
@@ -206,10 +204,11 @@ pub(super) fn steering(
         .collect();
     let listeners: BTreeSet<nic::Listener> = listeners
         .iter()
-        .map(|plan| nic::Listener {
-            address: plan.at.address,
-            ipv6: plan.at.ipv6,
-            port: plan.at.port,
+        .filter_map(|plan| match &plan.at.place {
+            Place::Wire(WirePlace { address, ipv6, port, .. }) => {
+                Some(nic::Listener { address: *address, ipv6: *ipv6, port: *port })
+            }
+            Place::Kernel(_) => None,
         })
         .collect();
     Steering { addresses, listeners, source_ports: source_ports.clone() }

@@ -8,7 +8,7 @@
 use super::address::{self, Family, Host};
 use super::global::interface_name;
 use super::keywords::{self, Found, Scope};
-use super::model::{Bind, Families};
+use super::model::{Bind, Carrier, Families, SocketRights};
 use super::nearest::suggestion;
 use super::parser::{Context, Line, unsupported};
 use super::report::Fault;
@@ -74,6 +74,11 @@ pub(super) fn parse(line: &Line<'_>, context: &mut Context<'_>) -> Result<Vec<Bi
                 name: parameters.name.clone(),
                 interface: parameters.interface.clone(),
                 nice: parameters.nice,
+                carrier: Carrier::Wire,
+                rights: SocketRights::default(),
+                accept_proxy: false,
+                mss: None,
+                user_timeout: None,
             },
             maxconn: parameters.maxconn,
             id: None,

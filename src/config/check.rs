@@ -13,8 +13,8 @@ use super::Loaded;
 use super::bind::BindDraft;
 use super::global::GlobalDraft;
 use super::model::{
-    Bind, Config, Families, Global, Location, MAXCONN_DEFAULT, OwnAddress, Proxy, ProxyIndex,
-    ProxyKind,
+    Bind, Config, Families, Global, HealthCheck, Location, MAXCONN_DEFAULT, OwnAddress, Proxy,
+    ProxyIndex, ProxyKind, ProxyOptions,
 };
 use super::nearest::suggestion;
 use super::parser::Parser;
@@ -213,11 +213,19 @@ fn finish_proxy(draft: &ProxyDraft, default_backend: Option<ProxyIndex>, maxconn
         backlog: settings.backlog,
         binds: draft.binds.iter().map(bind).collect(),
         default_backend,
-        balance: settings.balance,
+        balance: settings.balance.clone(),
         servers: draft.servers.iter().map(|server| server.server.clone()).collect(),
         timeouts: settings.timeouts,
         retries: settings.retries,
         redispatch: settings.redispatch,
+        rate_limit_sessions: None,
+        fullconn: None,
+        id: draft.id.as_ref().map_or(0, |(_, id)| *id),
+        options: ProxyOptions::default(),
+        client_keepalive: None,
+        server_keepalive: None,
+        health_check: HealthCheck::default(),
+        source: None,
     }
 }
 

@@ -12,6 +12,16 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+mod balance;
+mod check;
+mod server;
+
+pub use balance::{Algorithm, Balance, HashFunction, HashMethod, HashType};
+pub use check::{AgentCheck, CheckTimes, HealthCheck, InitState, Observe, OnError};
+pub use server::{
+    ProxyHeader, Server, ServerId, ServerPort, ServerSource, SourceAddress, SourcePorts,
+};
+
 /// maxconn at every level when nothing is said: listener <- proxy <- defaults <- this; global <- this.
 pub const MAXCONN_DEFAULT: u32 = 2000;
 
@@ -71,6 +81,28 @@ pub struct Global {
     pub maxaccept: Option<i32>,
     /// `tune.maxpollevents`: frames taken from a queue in one turn.
     pub maxpollevents: Option<u32>,
+    /// `maxconnrate`: connections per second; 0 or nothing: no limit.
+    pub maxconnrate: Option<u32>,
+    /// `maxsessrate`: sessions per second.
+    pub maxsessrate: Option<u32>,
+    /// `maxsslrate`: TLS sessions per second.
+    pub maxsslrate: Option<u32>,
+    /// `tune.runqueue-depth`: tasks run in a turn.
+    pub runqueue_depth: Option<u32>,
+    /// `tune.bufsize`: bytes that rules can look at, and what a buffer of the limits below counts for.
+    pub bufsize: Option<u32>,
+    /// `tune.maxrewrite`: bytes of a buffer kept for rewriting.
+    pub maxrewrite: Option<u32>,
+    /// `tune.buffers.limit`: buffers of the process, of `bufsize` each; 0 or nothing: no limit.
+    pub buffers_limit: Option<u32>,
+    /// `tune.buffers.reserve`: buffers that only responses may take.
+    pub buffers_reserve: Option<u32>,
+    /// `spread-checks`: percent by which checks are moved apart, 0-50.
+    pub spread_checks: u32,
+    /// `max-spread-checks`: the span over which first checks are spread.
+    pub max_spread_checks: Option<Duration>,
+    /// The core of each worker, when `cpu-map` says so and `--cores` does not.
+    pub cpu_map: Vec<Option<usize>>,
 }
 
 /// An address that only xlb owns.
@@ -166,6 +198,61 @@ pub struct Proxy {
     pub retries: u32,
     /// `option redispatch`: when the retries move on to another server.
     pub redispatch: Redispatch,
+    /// `rate-limit sessions`: sessions per second of the frontend.
+    pub rate_limit_sessions: Option<u32>,
+    /// `fullconn`: connections of the backend at which its servers are granted their `maxconn`; `None`: a
+    /// tenth of the maxconn of all frontends that may use it.
+    pub fullconn: Option<u32>,
+    /// `id`, or the place among the proxies, from 1.
+    pub id: u32,
+    /// `hash-preserve-affinity`, `retry-on` and other options of its streams.
+    pub options: ProxyOptions,
+    /// Probes of idle connections of clients.
+    pub client_keepalive: Option<KeepaliveTimes>,
+    /// Probes of idle connections to servers.
+    pub server_keepalive: Option<KeepaliveTimes>,
+    /// What servers that are checked are asked.
+    pub health_check: HealthCheck,
+    /// `source` of the backend, for servers without one.
+    pub source: Option<ServerSource>,
+}
+
+/// Options of a proxy that are on or off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ProxyOptions {
+    /// `option abortonclose`: a client that half-closes while it waits has given up.
+    pub abortonclose: bool,
+    /// `option nolinger`: connections are left with a reset.
+    pub nolinger: bool,
+    /// `option allbackups`: all backups share the load, not only the first.
+    pub allbackups: bool,
+    /// `option log-health-checks`
+    pub log_health_checks: bool,
+    /// `retry-on conn-failure` (the default) or `retry-on none`.
+    pub retry_on_conn_failure: bool,
+}
+
+impl Default for ProxyOptions {
+    fn default() -> Self {
+        ProxyOptions {
+            abortonclose: false,
+            nolinger: false,
+            allbackups: false,
+            log_health_checks: false,
+            retry_on_conn_failure: true,
+        }
+    }
+}
+
+/// `option tcpka` and its kin with `clitcpka-*`, `srvtcpka-*`; what is `None` is the stack's default.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct KeepaliveTimes {
+    /// Silence before the first probe.
+    pub idle: Option<Duration>,
+    /// From one probe to the next.
+    pub interval: Option<Duration>,
+    /// Probes without an answer.
+    pub count: Option<u32>,
 }
 
 /// One listening address and port.
@@ -189,6 +276,59 @@ pub struct Bind {
     pub interface: Option<String>,
     /// `nice`, -1024 to 1024.
     pub nice: i32,
+    /// What carries its connections.
+    pub carrier: Carrier,
+    /// Rights of a UNIX socket.
+    pub rights: SocketRights,
+    /// `accept-proxy`: each connection begins with a PROXY header.
+    pub accept_proxy: bool,
+    /// `mss`: the largest segment to announce, bytes of payload.
+    pub mss: Option<u16>,
+    /// `tcp-ut`: bytes that stay unacknowledged for so long end the connection.
+    pub user_timeout: Option<Duration>,
+}
+
+/// What carries the connections of a listener, or those to a server.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Carrier {
+    /// Our own TCP over the wires.
+    #[default]
+    Wire,
+    /// The kernel's TCP: loopback addresses, and those written `kernel@...` (xlb's own).
+    Kernel,
+    /// A UNIX socket: `/path`, `unix@/path`, `abns@name`.
+    Unix(UnixAddress),
+    /// A listening socket that the process inherited: `fd@3`.
+    Fd(i32),
+}
+
+/// The address of a UNIX socket.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum UnixAddress {
+    /// A path of the file system.
+    Path(PathBuf),
+    /// A name in Linux's abstract namespace (`abns@`), padded as HAProxy pads it or not (`abnsz@`).
+    Abstract {
+        /// The name, without the NUL in front of it.
+        name: String,
+        /// The address ends with the name instead of being filled up with NULs.
+        is_short: bool,
+    },
+}
+
+/// Rights of a UNIX socket: `user`, `group`, `uid`, `gid`, `mode`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SocketRights {
+    /// Owner, by name.
+    pub user: Option<String>,
+    /// Group, by name.
+    pub group: Option<String>,
+    /// Owner, by number.
+    pub uid: Option<u32>,
+    /// Group, by number.
+    pub gid: Option<u32>,
+    /// Permission bits.
+    pub mode: Option<u32>,
 }
 
 /// Address families of a wildcard.
@@ -200,42 +340,6 @@ pub enum Families {
     V6,
     /// Both.
     Both,
-}
-
-/// `balance`
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Balance {
-    /// Weighted round robin, smooth.
-    #[default]
-    RoundRobin,
-}
-
-/// A server.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Server {
-    /// Where it stands.
-    pub at: Location,
-    /// Its name.
-    pub name: Arc<str>,
-    /// Its address; names are resolved while parsing.
-    pub address: IpAddr,
-    /// Its port.
-    pub port: ServerPort,
-    /// 0-256; 0 takes no new connection.
-    pub weight: u32,
-    /// `disabled`: in maintenance from the start.
-    pub disabled: bool,
-    /// `backup`: used only when no other server is.
-    pub backup: bool,
-}
-
-/// The port of a server.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ServerPort {
-    /// This one.
-    Fixed(u16),
-    /// The port that the client used, plus or minus something (`+0` when none is written).
-    Offset(i32),
 }
 
 /// Timeouts; `None` is infinite, as in HAProxy.
@@ -253,6 +357,12 @@ pub struct Timeouts {
     pub server_fin: Option<Duration>,
     /// `timeout tunnel`
     pub tunnel: Option<Duration>,
+    /// `timeout queue`; `None`: as `timeout connect`.
+    pub queue: Option<Duration>,
+    /// `timeout check`: a check's time once it is connected.
+    pub check: Option<Duration>,
+    /// `timeout client-hs`: until a PROXY header or a TLS handshake is complete.
+    pub client_hs: Option<Duration>,
 }
 
 /// `option redispatch [interval]`

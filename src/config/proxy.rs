@@ -421,7 +421,7 @@ fn balance(line: &Line<'_>) -> Result<Balance, Fault> {
         None => Ok(Balance::default()),
         Some("roundrobin") => {
             line.at_most(1)?;
-            Ok(Balance::RoundRobin)
+            Ok(Balance::default())
         }
         Some(word) if UNSUPPORTED_ALGORITHMS.contains(&word.split('(').next().unwrap_or(word)) => {
             Err(Fault::hinted(

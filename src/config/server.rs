@@ -7,7 +7,7 @@
 
 use super::address::{self, Host};
 use super::keywords::{self, Found, Scope};
-use super::model::Server;
+use super::model::{Carrier, Server};
 use super::nearest::suggestion;
 use super::parser::{Context, Line, unsupported};
 use super::proxy::invalid_character;
@@ -68,8 +68,30 @@ pub(super) fn server(
         }
     };
     let ServerSettings { weight, disabled, backup } = settings;
-    let (at, name) = (line.at.clone(), (*name).into());
-    Ok(ServerDraft { server: Server { at, name, address, port, weight, disabled, backup }, id })
+    let server = Server {
+        at: line.at.clone(),
+        name: (*name).into(),
+        id: id.unwrap_or(0),
+        carrier: Carrier::Wire,
+        address,
+        port,
+        weight,
+        disabled,
+        backup,
+        maxconn: 0,
+        minconn: 0,
+        maxqueue: 0,
+        slowstart: None,
+        check: None,
+        agent: None,
+        track: None,
+        shutdown_when_down: false,
+        shutdown_backups_when_up: false,
+        send_proxy: None,
+        source: None,
+        user_timeout: None,
+    };
+    Ok(ServerDraft { server, id })
 }
 
 /// `default-server [parameter]...`

@@ -10,7 +10,10 @@ use std::net::SocketAddr;
 use netstack::fib::WireId;
 use netstack::{ConnId, ConnectionError, Listen, ListenerId, Stack, State};
 
-use super::{ConnectError, Event, Failure, ListenAt, ListenError, Status, Token, Transport};
+use super::{
+    ConnOptions, ConnectError, ConnectTo, Ends, Event, Failure, Keepalive, ListenAt, ListenError,
+    Place, Remote, Status, Token, Transport,
+};
 use crate::clock::Instant;
 
 /// A stack, as a transport.
@@ -24,11 +27,14 @@ impl Transport for StackTransport {
     type Listener = ListenerId;
 
     fn listen(&mut self, at: &ListenAt, token: Token) -> Result<ListenerId, ListenError> {
+        let Place::Wire(place) = &at.place else {
+            panic!("{:?} is not a place of the wires", at.place)
+        };
         let listen = Listen {
-            address: at.address,
-            ipv6: at.ipv6,
-            port: at.port,
-            wire: at.interface.map(WireId),
+            address: place.address,
+            ipv6: place.ipv6,
+            port: place.port,
+            wire: place.interface.map(WireId),
             backlog: at.backlog,
             user: token.0,
         };
@@ -49,20 +55,42 @@ impl Transport for StackTransport {
 
     fn connect(
         &mut self,
-        remote: SocketAddr,
+        to: &ConnectTo,
         token: Token,
         now: Instant,
     ) -> Result<ConnId, ConnectError> {
-        self.stack.connect(remote, None, token.0, now).map_err(|error| match error {
-            netstack::ConnectError::NoRoute => ConnectError::NoRoute,
-            netstack::ConnectError::NoSourcePort => ConnectError::NoSourcePort,
-        })
+        let Remote::Wire(remote) = to.remote else {
+            panic!("{:?} is not a peer on the wires", to.remote)
+        };
+        let conn = self.stack.connect(remote, to.source.address, token.0, now).map_err(
+            |error| match error {
+                netstack::ConnectError::NoRoute => ConnectError::NoRoute,
+                netstack::ConnectError::NoSourcePort => ConnectError::NoSourcePort,
+            },
+        )?;
+        self.configure(conn, &to.options);
+        Ok(conn)
     }
 
-    fn ends(&self, conn: ConnId) -> Option<(SocketAddr, SocketAddr)> {
+    fn configure(&mut self, conn: ConnId, options: &ConnOptions) {
+        if let Some(Keepalive { idle, interval, count }) = options.keepalive {
+            let usual = netstack::Keepalive::default();
+            let keepalive = netstack::Keepalive {
+                idle: idle.unwrap_or(usual.idle),
+                interval: interval.unwrap_or(usual.interval),
+                count: count.map_or(usual.count, |count| count.clamp(1, 127) as u8),
+            };
+            self.stack.set_keepalive(conn, Some(keepalive));
+        }
+        if options.user_timeout.is_some() {
+            self.stack.set_user_timeout(conn, options.user_timeout);
+        }
+    }
+
+    fn ends(&self, conn: ConnId) -> Option<Ends> {
         let tuple = self.stack.tuple(conn)?;
-        let address = |end: netstack::Endpoint| SocketAddr::new(end.ip, end.port);
-        Some((address(tuple.local), address(tuple.remote)))
+        let address = |end: netstack::Endpoint| Some(SocketAddr::new(end.ip, end.port));
+        Some(Ends { local: address(tuple.local), remote: address(tuple.remote) })
     }
 
     fn status(&self, conn: ConnId) -> Option<Status> {
@@ -71,6 +99,7 @@ impl Transport for StackTransport {
             is_open: !matches!(status.state, State::SynSent | State::SynReceived | State::Closed),
             readable: status.readable,
             eof: status.eof,
+            fin: status.fin,
             failure: status.error.map(|error| match error {
                 ConnectionError::Refused => Failure::Refused,
                 ConnectionError::Reset => Failure::Reset,
@@ -84,6 +113,18 @@ impl Transport for StackTransport {
         self.stack.forward(from, to, max, now)
     }
 
+    fn peek(&self, conn: ConnId, offset: usize, out: &mut [u8]) -> usize {
+        self.stack.peek(conn, offset, out)
+    }
+
+    fn recv(&mut self, conn: ConnId, out: &mut [u8], now: Instant) -> usize {
+        self.stack.recv(conn, out, now)
+    }
+
+    fn send(&mut self, conn: ConnId, bytes: &[u8], now: Instant) -> usize {
+        self.stack.send(conn, bytes, now)
+    }
+
     fn shut(&mut self, conn: ConnId, now: Instant) {
         self.stack.shut(conn, now);
     }
@@ -94,6 +135,10 @@ impl Transport for StackTransport {
 
     fn abort(&mut self, conn: ConnId, now: Instant) {
         self.stack.abort(conn, now);
+    }
+
+    fn vanish(&mut self, conn: ConnId, now: Instant) {
+        self.stack.abandon(conn, now);
     }
 
     fn poll_event(&mut self) -> Option<Event> {

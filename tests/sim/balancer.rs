@@ -19,8 +19,8 @@ use xlb::handover;
 use xlb::limit::Limit;
 use xlb::proxies::{ListenerPlan, Proxies};
 use xlb::shared::{Shared, Wake};
-use xlb::transport::ListenAt;
 use xlb::transport::stack::StackTransport;
+use xlb::transport::{ListenAt, Place, WirePlace};
 use xlb::wires::{NamedWire, Wires};
 use xlb::worker::{Command, Mailbox, Parts, Request, Turn, Worker, WorkerReport};
 
@@ -118,11 +118,14 @@ impl Balancer {
             frontend: ProxyIndex(0),
             limit: self.listener.clone(),
             at: ListenAt {
-                address: bind.address,
-                ipv6: bind.address.is_some_and(|ip| ip.is_ipv6()),
-                port: bind.port,
-                interface: None,
+                place: Place::Wire(WirePlace {
+                    address: bind.address,
+                    ipv6: bind.address.is_some_and(|ip| ip.is_ipv6()),
+                    port: bind.port,
+                    interface: None,
+                }),
                 backlog: bind.backlog.unwrap_or(bind.maxconn).max(1) as usize,
+                mss: None,
             },
             bind,
         };
