@@ -1,78 +1,399 @@
-//! A backend on one worker: its servers, and whose turn it is.
+//! A backend: its servers, who of them has room, and who waits for them. One for all workers.
 //!
-//! In:    the configuration
-//! Out:   a server for a stream; counts
-//! Never: connects
+//! In:    streams that want a server; streams that leave one; what checks and operators say of a server
+//! Out:   a server, or a ticket for the queue; words to streams whose turn has come
+//! Owns:  the places on every server, exactly; the queues
+//! Never: connects; is locked for longer than one choice takes
+//! Read:  docs/configuration.md, "Choosing a server"
+//!
+//! One lock, taken when a stream comes and when it leaves: places, queues and whose turn it is change
+//! together, so that no two workers give the same place away and nobody is overtaken.
+
+mod queues;
+mod retry;
+#[cfg(test)]
+mod tests;
 
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
-use crate::config::model::{Proxy, Redispatch, Server, ServerPort};
-use crate::lb::RoundRobin;
+use slotmap::SlotMap;
+
+pub use queues::{Turn, Waiter};
+pub use retry::{Tried, is_undetermined, moves_on};
+
+use queues::Ticket;
+
+use crate::clock::Instant;
+use crate::config::model::{Algorithm, Config, Proxy, ProxyIndex, Server, ServerId, ServerPort};
+use crate::lb::{self, Balancer, Pick, Room, WEIGHT_SCALE};
+use crate::queue::{Numbers, Priority, Queue, TicketId};
+use crate::shared::Mail;
 
 /// What a worker counts of a server.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ServerCounters {
-    /// Streams on it now.
+    /// Streams connected to it now.
     pub current: u64,
     /// Connections that were opened to it.
     pub total: u64,
     /// Attempts that failed.
     pub failed: u64,
+    /// Attempts that were repeated on it.
+    pub retries: u64,
     /// Streams that moved on to another server.
     pub redispatched: u64,
 }
 
-/// Whose turn it is among the servers of a backend: one order for all workers, so that servers take
-/// turns exactly, as in HAProxy. Held for the time of a choice, once per connection.
-pub type Turns = Arc<Mutex<RoundRobin>>;
-
-/// Whose turn it is at first: servers that are neither backups nor disabled.
-pub fn turns(proxy: &Proxy) -> Turns {
-    let weight = |server: &Server| {
-        let takes_turns = !server.backup && !server.disabled;
-        if takes_turns { server.weight } else { 0 }
-    };
-    Arc::new(Mutex::new(RoundRobin::new(proxy.servers.iter().map(weight).collect())))
+/// What a stream wants of a backend.
+pub struct Demand<'a> {
+    /// What is hashed by algorithms that hash.
+    pub key: Option<&'a [u8]>,
+    /// The server on which an attempt has just failed.
+    pub avoid: Option<usize>,
+    /// This one, whatever the algorithm says (`use-server`, persistence).
+    pub server: Option<usize>,
+    /// Where it stands in a queue.
+    pub priority: Priority,
+    /// Who is told when a place is there.
+    pub waiter: Waiter,
 }
 
-/// A backend on one worker.
+/// What a stream gets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Assigned {
+    /// A place on this server.
+    Server(usize),
+    /// A ticket: a word comes when there is a place.
+    Queued(TicketId),
+    /// Nothing: the wanted server's own queue is full.
+    QueueFull,
+    /// Nothing: no server can be used.
+    Nobody,
+}
+
+/// A server while it works.
 #[derive(Debug)]
+struct Member {
+    maxconn: u32,
+    minconn: u32,
+    maxqueue: u32,
+    weight: u32,
+    /// Places taken on it.
+    served: u32,
+    /// Streams that wait for it alone.
+    queue: Queue,
+    /// It takes streams: it is up and not to be drained.
+    is_usable: bool,
+    /// Between 0 and 100 while it warms up (`slowstart`).
+    warmth: u32,
+}
+
+struct State {
+    balancer: Balancer,
+    members: Vec<Member>,
+    /// Streams that wait for any server.
+    queue: Queue,
+    /// Places taken on all servers.
+    served: u32,
+    tickets: SlotMap<TicketId, Ticket>,
+    numbers: Numbers,
+}
+
+/// A backend.
 pub struct Backend {
-    turns: Turns,
-    /// The first of them that can be used serves when no active one can.
-    backups: Vec<usize>,
-    /// By the server's place in the configuration.
-    pub servers: Vec<ServerCounters>,
+    /// What it is.
+    pub config: Arc<Proxy>,
+    index: ProxyIndex,
+    fullconn: u32,
+    /// Streams in it, working or waiting (HAProxy's beconn).
+    streams: AtomicU32,
+    state: Mutex<State>,
+    mail: Arc<Mail>,
 }
 
 impl Backend {
-    /// The servers of a proxy, with the turns that all workers share.
-    pub fn new(proxy: &Proxy, turns: Turns) -> Self {
-        let is_backup = |server: &Server| server.backup && !server.disabled && server.weight > 0;
-        let backups = (0..proxy.servers.len()).filter(|&at| is_backup(&proxy.servers[at]));
-        let backups = backups.collect();
-        Backend { turns, backups, servers: vec![ServerCounters::default(); proxy.servers.len()] }
+    /// The backend of a proxy.
+    pub fn new(config: &Config, index: ProxyIndex, mail: Arc<Mail>) -> Self {
+        let proxy = Arc::new(config.proxies[index.0].clone());
+        let entry = |server: &Server| lb::ServerEntry {
+            id: server.id,
+            weight: server.weight,
+            is_backup: server.backup,
+        };
+        let entries: Vec<_> = proxy.servers.iter().map(entry).collect();
+        let mut balancer = Balancer::new(&proxy.balance, proxy.options.allbackups, &entries);
+        let members: Vec<Member> = proxy.servers.iter().map(Member::new).collect();
+        for (server, member) in members.iter().enumerate() {
+            balancer.set_usable(server, member.is_usable);
+        }
+        Backend {
+            fullconn: proxy.fullconn.unwrap_or_else(|| config.fullconn_of(index)),
+            config: proxy,
+            index,
+            streams: AtomicU32::new(0),
+            state: Mutex::new(State {
+                balancer,
+                members,
+                queue: Queue::default(),
+                served: 0,
+                tickets: SlotMap::with_key(),
+                numbers: Numbers::default(),
+            }),
+            mail,
+        }
     }
 
-    /// A server for a stream; another than `avoid` if there is one.
-    pub fn pick(&mut self, avoid: Option<usize>) -> Option<usize> {
-        let active = lock(&self.turns).pick(avoid);
-        active.or_else(|| {
-            let other = self.backups.iter().copied().find(|&index| Some(index) != avoid);
-            other.or_else(|| self.backups.first().copied())
+    /// Its place among the proxies.
+    pub fn index(&self) -> ProxyIndex {
+        self.index
+    }
+
+    /// A stream comes.
+    pub fn enter(&self) {
+        self.streams.fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// A stream has ended.
+    pub fn leave(&self) {
+        let before = self.streams.fetch_sub(1, Ordering::SeqCst);
+        assert!(before > 0, "more streams left {} than came", self.config.name);
+    }
+
+    /// Streams in it, working or waiting.
+    pub fn streams(&self) -> u32 {
+        self.streams.load(Ordering::SeqCst)
+    }
+
+    /// A place on a server for a stream, or a ticket.
+    pub fn assign(
+        &self,
+        demand: &Demand<'_>,
+        random: &mut dyn FnMut() -> u32,
+        now: Instant,
+    ) -> Assigned {
+        let streams = self.streams();
+        let mut state = self.lock();
+        let picked = match demand.server {
+            Some(server) => Pick::Server(server),
+            None => self.pick(&mut state, demand, random, streams),
+        };
+        match picked {
+            Pick::Nobody => Assigned::Nobody,
+            Pick::Full => Assigned::Queued(state.wait(None, demand, now)),
+            Pick::Server(server) => {
+                let member = &state.members[server];
+                if member.room(streams, self.fullconn) == Room::Free {
+                    state.take(server);
+                    return Assigned::Server(server);
+                }
+                if member.maxqueue > 0 && member.queue.len() >= member.maxqueue as usize {
+                    return Assigned::QueueFull;
+                }
+                Assigned::Queued(state.wait(Some(server), demand, now))
+            }
+        }
+    }
+
+    fn pick(
+        &self,
+        state: &mut State,
+        demand: &Demand<'_>,
+        random: &mut dyn FnMut() -> u32,
+        streams: u32,
+    ) -> Pick {
+        let State { balancer, members, queue, served, .. } = state;
+        // Nobody who comes later is served before those who wait for any server: some algorithms hand
+        // out any free server, and then a queue means that there is none.
+        let takes_any = matches!(
+            self.config.balance.algorithm,
+            Algorithm::RoundRobin | Algorithm::StaticRr | Algorithm::First
+        );
+        let waiting = queue.len() as u32;
+        let has_some = balancer.active() + balancer.backups() > 0;
+        if has_some && takes_any && waiting > 0 && waiting != streams {
+            return Pick::Full;
+        }
+        let fullconn = self.fullconn;
+        balancer.pick(&mut lb::Request {
+            key: demand.key,
+            avoid: demand.avoid,
+            random,
+            room: &|server| members[server].room(streams, fullconn),
+            load: &|server| members[server].load(),
+            served: *served,
         })
     }
 
-    /// Servers that take turns.
-    pub fn active_len(&self) -> usize {
-        lock(&self.turns).len()
+    /// A stream gives its place on a server back; whose turn it is then is told.
+    pub fn release(&self, server: usize) {
+        let mut state = self.lock();
+        state.give(server);
+        self.serve_waiting(&mut state, server);
+    }
+
+    /// What has become of a ticket. Anything but [`Turn::Wait`] is the last word on it.
+    pub fn turn(&self, ticket: TicketId) -> Turn {
+        self.lock().turn(ticket)
+    }
+
+    /// A stream waits no longer; if a place was kept for it, the next one gets it.
+    pub fn cancel(&self, ticket: TicketId) {
+        let mut state = self.lock();
+        if let Some(server) = state.cancel(ticket) {
+            state.give(server);
+            self.serve_waiting(&mut state, server);
+        }
+    }
+
+    /// What is known of a server's standing changed: whether it takes streams, and how warm it is, in
+    /// percent. Those who wait for a server that takes none any more look for another.
+    pub fn set_standing(&self, server: usize, is_usable: bool, warmth: u32) {
+        let mut state = self.lock();
+        let member = &mut state.members[server];
+        let was_usable = std::mem::replace(&mut member.is_usable, is_usable);
+        member.warmth = warmth;
+        let weight = member.effective_weight();
+        state.balancer.set_weight(server, weight);
+        state.balancer.set_usable(server, is_usable);
+        if was_usable && !is_usable {
+            state.redistribute(server, &self.config, &self.mail);
+        } else if is_usable {
+            self.serve_waiting(&mut state, server);
+        }
+    }
+
+    /// Servers that can be used: active ones and backups.
+    pub fn usable(&self) -> (usize, usize) {
+        let state = self.lock();
+        (state.balancer.active(), state.balancer.backups())
+    }
+
+    /// Whether a server takes streams.
+    pub fn is_usable(&self, server: usize) -> bool {
+        self.lock().members[server].is_usable
+    }
+
+    /// Places taken on a server, and streams that wait for it alone.
+    pub fn load(&self, server: usize) -> lb::Load {
+        self.lock().members[server].load()
+    }
+
+    /// Streams that wait for any server.
+    pub fn queue_len(&self) -> usize {
+        self.lock().queue.len()
+    }
+
+    /// Places taken on all servers.
+    pub fn served(&self) -> u32 {
+        self.lock().served
+    }
+
+    /// Gives free places of a server to those whose turn it is.
+    fn serve_waiting(&self, state: &mut State, server: usize) {
+        let streams = self.streams();
+        // A server that is not chosen does not serve those who wait for any: no backup while an active
+        // one works, no server without a weight.
+        let serves_all = state.members[server].effective_weight() > 0
+            && state.members[server].is_usable
+            && (!self.config.servers[server].backup || state.balancer.active() == 0);
+        while !state.members[server].has_no_place(streams, self.fullconn) {
+            let Some(waiter) = state.grant(server, serves_all) else { break };
+            waiter.tell(&self.mail);
+        }
+    }
+
+    /// A worker that panics ends the process: a poisoned lock is never seen.
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The name of a server of it.
+    pub fn id_of(&self, server: usize) -> ServerId {
+        ServerId { proxy: self.index, index: server }
     }
 }
 
-/// A worker that panics ends the process: a poisoned lock is never seen.
-fn lock(turns: &Turns) -> MutexGuard<'_, RoundRobin> {
-    turns.lock().unwrap_or_else(PoisonError::into_inner)
+impl std::fmt::Debug for Backend {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Backend({})", self.config.name)
+    }
+}
+
+impl State {
+    fn take(&mut self, server: usize) {
+        self.members[server].served += 1;
+        self.served += 1;
+        self.load_changed(server);
+    }
+
+    fn give(&mut self, server: usize) {
+        let member = &mut self.members[server];
+        assert!(member.served > 0, "a place on server {server} was given back that nobody took");
+        member.served -= 1;
+        self.served -= 1;
+        self.load_changed(server);
+    }
+
+    fn load_changed(&mut self, server: usize) {
+        let load = self.members[server].load();
+        self.balancer.load_changed(server, load);
+    }
+}
+
+impl Member {
+    fn new(server: &Server) -> Self {
+        Member {
+            maxconn: server.maxconn,
+            minconn: server.minconn,
+            maxqueue: server.maxqueue,
+            weight: server.weight,
+            served: 0,
+            queue: Queue::default(),
+            is_usable: !server.disabled,
+            warmth: 100,
+        }
+    }
+
+    fn load(&self) -> lb::Load {
+        lb::Load { served: self.served, queued: self.queue.len() as u32 }
+    }
+
+    /// Whether it takes one more.
+    fn room(&self, streams: u32, fullconn: u32) -> Room {
+        if self.maxconn == 0 {
+            return Room::Free;
+        }
+        let max = self.maxconn_now(streams, fullconn);
+        let lb::Load { served, queued } = self.load();
+        match (served < max && queued == 0, served + queued < max + self.maxqueue) {
+            (true, _) => Room::Free,
+            (false, true) => Room::InQueue,
+            (false, false) => Room::None,
+        }
+    }
+
+    fn has_no_place(&self, streams: u32, fullconn: u32) -> bool {
+        self.maxconn > 0 && self.served >= self.maxconn_now(streams, fullconn)
+    }
+
+    /// The limit at this load of the backend: between `minconn` and `maxconn`, and less while it warms up.
+    fn maxconn_now(&self, streams: u32, fullconn: u32) -> u32 {
+        let max = if self.minconn == 0 || streams >= fullconn {
+            self.maxconn
+        } else {
+            let share = u64::from(streams) * u64::from(self.maxconn) / u64::from(fullconn);
+            (share as u32).max(self.minconn)
+        };
+        if self.warmth >= 100 { max } else { (max * self.warmth / 100).max(1) }
+    }
+
+    /// The weight in sixteenths, less while it warms up.
+    fn effective_weight(&self) -> u32 {
+        (self.weight * WEIGHT_SCALE * self.warmth).div_ceil(100)
+    }
 }
 
 /// Where a server is, for a client that came to `local_port`; `None` when the offset leads out of range.
@@ -84,36 +405,13 @@ pub fn server_address(server: &Server, local_port: u16) -> Option<SocketAddr> {
     Some(SocketAddr::new(server.address, port))
 }
 
-/// Whether the retry number `retry` (from 1, of `retries`) goes to another server. With the option set,
-/// round robin with several servers moves on at every retry, as HAProxy's does; else the interval counts.
-pub fn moves_on(retry: u32, retries: u32, redispatch: Redispatch, active: usize) -> bool {
-    match redispatch {
-        Redispatch::Never => false,
-        _ if active > 1 => true,
-        Redispatch::Every(interval) => retry.is_multiple_of(interval.max(1)),
-        Redispatch::BeforeLast(before) => {
-            let interval = (retries + 1).saturating_sub(before);
-            interval > 0 && retry.is_multiple_of(interval)
+/// How warm a server is, in percent, that came up so long ago.
+pub fn warmth(slowstart: Option<Duration>, since_up: Duration) -> u32 {
+    match slowstart {
+        Some(span) if since_up < span => {
+            let percent = since_up.as_millis() * 100 / span.as_millis().max(1);
+            (percent as u32).clamp(1, 100)
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_last_retry_moves_on_by_default() {
-        let moves = |active| {
-            (1..=3)
-                .map(|retry| moves_on(retry, 3, Redispatch::BeforeLast(1), active))
-                .collect::<Vec<_>>()
-        };
-        assert_eq!(moves(1), [false, false, true]);
-        assert_eq!(moves(2), [true, true, true]);
-        assert!((1..=3).all(|retry| !moves_on(retry, 3, Redispatch::Never, 5)));
-        let every_second: Vec<bool> =
-            (1..=4).map(|retry| moves_on(retry, 4, Redispatch::Every(2), 1)).collect();
-        assert_eq!(every_second, [false, true, false, true]);
+        _ => 100,
     }
 }

@@ -24,7 +24,7 @@ use crate::clock::Clock;
 use crate::config::model::Config;
 use crate::handover;
 use crate::netlink::{KernelTables, Snapshot, StatedAddress, StatedRoute, Wire as KernelWire};
-use crate::proxies::{ListenerPlan, Proxies};
+use crate::proxies::{ListenerPlan, Post, Proxies};
 use crate::shared::{Shared, Wake};
 use crate::transport::stack::StackTransport;
 use crate::wires::{NamedWire, Wires};
@@ -127,7 +127,8 @@ pub fn boot(config: &Config, order: &RunOrder, clock: Clock) -> Result<Running, 
         config,
         bells.iter().map(|bell| Box::new(bell.clone()) as Box<dyn Wake>).collect(),
     ));
-    let secret = random_secret().map_err(BootError::new)?;
+    let secret = Secret(random().map_err(BootError::new)?);
+    let seed = u64::from_le_bytes(random().map_err(BootError::new)?);
     let rss = taken.iter().map(|taken| rss_of(&taken.interface)).collect();
     let base = StackConfig {
         workers: cores.len(),
@@ -160,7 +161,11 @@ pub fn boot(config: &Config, order: &RunOrder, clock: Clock) -> Result<Running, 
             core: cores[number],
             wires: Wires::new(queues.into_iter().map(wire_of).collect()),
             transport: StackTransport { stack },
-            proxies: Proxies::new(config, shared.clone(), order.debug),
+            proxies: Proxies::new(
+                config,
+                shared.clone(),
+                Post { worker: number, seed: seed ^ number as u64, debug: order.debug },
+            ),
             handover,
             mailbox: Mailbox {
                 commands,
@@ -308,10 +313,10 @@ fn rss_of(interface: &Interface) -> Option<Rss> {
     Rss::new(rss.key.clone(), indirection).ok()
 }
 
-fn random_secret() -> std::io::Result<Secret> {
-    let mut secret = [0; 16];
-    std::fs::File::open("/dev/urandom")?.read_exact(&mut secret)?;
-    Ok(Secret(secret))
+fn random<const N: usize>() -> std::io::Result<[u8; N]> {
+    let mut bytes = [0; N];
+    std::fs::File::open("/dev/urandom")?.read_exact(&mut bytes)?;
+    Ok(bytes)
 }
 
 fn spawn(

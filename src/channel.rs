@@ -27,6 +27,8 @@ pub struct Progress {
     pub moved: usize,
     /// There may be more to move now.
     pub unfinished: bool,
+    /// Bytes are left that found no room.
+    pub is_stuck: bool,
 }
 
 impl Channel {
@@ -40,11 +42,11 @@ impl Channel {
     ) -> Progress {
         let moved = transport.forward(from, to, FORWARD_MAX, now);
         self.total += moved as u64;
-        let at_end = transport.status(from).is_some_and(|status| status.eof);
-        if at_end && !self.is_shut {
+        let status = transport.status(from).unwrap_or_default();
+        if status.eof && !self.is_shut {
             transport.shut(to, now);
             self.is_shut = true;
         }
-        Progress { moved, unfinished: moved == FORWARD_MAX }
+        Progress { moved, unfinished: moved == FORWARD_MAX, is_stuck: status.readable > 0 }
     }
 }

@@ -1,102 +1,213 @@
 //! Choosing a server: pure, no clock, no I/O.
 //!
-//! In:    weights
-//! Out:   the index of a server
+//! In:    weights, who can be used, what each server has to do; chance, handed in
+//! Out:   the place of a server among those of its backend
 //! Owns:  whose turn it is
-//! Never: walks the servers
+//! Never: connects, counts, or asks whether a server is there
+//! Read:  docs/configuration.md, "balance"
+//!
+//! For the same weights and the same requests the servers come in the order in which HAProxy gives them; a
+//! test compares the two. By algorithm: [`robin`] (roundrobin), [`map`] (static-rr, hashes into a map), [`ring`]
+//! (consistent hashes, random), [`ordered`] (leastconn, first), [`hash`] (the functions).
 
-use std::cmp::Reverse;
-use std::collections::BinaryHeap;
-
-/// Largest weight that the configuration knows; a server of this weight moves by 256 units a turn.
-const WEIGHT_MAX: u64 = 256;
-/// Units of position that make one turn of a server of weight 1: divisible by every small weight.
-const STRIDE: u64 = WEIGHT_MAX * 720_720;
-
-/// Weighted round robin, smooth: each server's turns are spread evenly (stride scheduling).
-#[derive(Debug, Default)]
-pub struct RoundRobin {
-    /// Where each server has its next turn; ties go to the one that stands first in the configuration.
-    turns: BinaryHeap<Reverse<(u64, usize)>>,
-    weights: Vec<u32>,
-}
-
-impl RoundRobin {
-    /// Servers by their weights; those of weight 0 are never chosen.
-    pub fn new(weights: Vec<u32>) -> Self {
-        let turns = weights
-            .iter()
-            .enumerate()
-            .filter(|&(_, &weight)| weight > 0)
-            .map(|(index, &weight)| Reverse((stride(weight), index)))
-            .collect();
-        RoundRobin { turns, weights }
-    }
-
-    /// Servers that can be chosen.
-    pub fn len(&self) -> usize {
-        self.turns.len()
-    }
-
-    /// Whether no server can be chosen.
-    pub fn is_empty(&self) -> bool {
-        self.turns.is_empty()
-    }
-
-    /// The next server; another than `avoid` if there is one.
-    pub fn pick(&mut self, avoid: Option<usize>) -> Option<usize> {
-        let Reverse(first) = self.turns.pop()?;
-        let chosen = if Some(first.1) == avoid && !self.turns.is_empty() {
-            // The avoided one keeps its turn.
-            let Reverse(second) = self.turns.pop()?;
-            self.turns.push(Reverse(first));
-            second
-        } else {
-            first
-        };
-        let (position, index) = chosen;
-        self.turns.push(Reverse((position + stride(self.weights[index]), index)));
-        Some(index)
-    }
-}
-
-fn stride(weight: u32) -> u64 {
-    STRIDE / u64::from(weight)
-}
-
+mod hash;
+mod map;
+mod ordered;
+mod ring;
+mod robin;
+mod roster;
 #[cfg(test)]
-mod tests {
-    use super::*;
+mod tests;
 
-    fn picks(weights: &[u32], count: usize) -> Vec<usize> {
-        let mut robin = RoundRobin::new(weights.to_vec());
-        (0..count).map(|_| robin.pick(None).unwrap()).collect()
+use crate::config::model::{Algorithm, Balance, HashMethod};
+
+use map::Map;
+use ordered::Ordered;
+use ring::Ring;
+use robin::Robin;
+use roster::{Choice, Roster};
+
+/// HAProxy's scale: an effective weight is a weight in sixteenths.
+pub const WEIGHT_SCALE: u32 = 16;
+
+/// A server, as the algorithms see it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ServerEntry {
+    /// Its number, which orders `first` and places it on rings.
+    pub id: u32,
+    /// Its weight, 0 to 256.
+    pub weight: u32,
+    /// It serves only when no other can.
+    pub is_backup: bool,
+}
+
+/// What a server has to do.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Load {
+    /// Places taken on it.
+    pub served: u32,
+    /// Streams that wait for it alone.
+    pub queued: u32,
+}
+
+/// Whether a server takes one more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Room {
+    /// There is a place, and nobody waits for it.
+    Free,
+    /// There is none, but a bounded queue of its own has one.
+    InQueue,
+    /// It would have to wait.
+    None,
+}
+
+/// What is asked for.
+pub struct Request<'a> {
+    /// What is hashed by algorithms that hash; `None`: there is nothing, and round robin serves.
+    pub key: Option<&'a [u8]>,
+    /// Another than this one, if there is one.
+    pub avoid: Option<usize>,
+    /// Chance.
+    pub random: &'a mut dyn FnMut() -> u32,
+    /// Whether a server takes one more.
+    pub room: &'a dyn Fn(usize) -> Room,
+    /// What a server has to do.
+    pub load: &'a dyn Fn(usize) -> Load,
+    /// Places taken on all servers together.
+    pub served: u32,
+}
+
+impl Request<'_> {
+    fn is_free(&self, server: usize) -> bool {
+        (self.room)(server) == Room::Free
+    }
+}
+
+/// What is given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pick {
+    /// This one. Algorithms that hash give it even if it has no room.
+    Server(usize),
+    /// There are servers, and none of them has room.
+    Full,
+    /// There is none.
+    Nobody,
+}
+
+/// The servers of a backend, and whose turn it is.
+#[derive(Debug)]
+pub struct Balancer {
+    roster: Roster,
+    order: Order,
+    algorithm: Algorithm,
+    hash: hash::Hash,
+    balance_factor: Option<u32>,
+}
+
+#[derive(Debug)]
+enum Order {
+    Robin(Robin),
+    Map(Map),
+    Ring(Ring),
+    Ordered(Ordered),
+}
+
+impl Balancer {
+    /// All servers can be used; `all_backups`: not only the first backup serves when no active server can.
+    pub fn new(balance: &Balance, all_backups: bool, servers: &[ServerEntry]) -> Self {
+        let roster = Roster::new(servers, all_backups);
+        let is_consistent = balance.hash_type.method == HashMethod::Consistent;
+        let order = match balance.algorithm {
+            Algorithm::RoundRobin => Order::Robin(Robin::new(&roster)),
+            Algorithm::StaticRr => Order::Map(Map::new(&roster)),
+            Algorithm::LeastConn => Order::Ordered(Ordered::by_load(&roster)),
+            Algorithm::First => Order::Ordered(Ordered::by_id(&roster)),
+            Algorithm::Random { .. } => Order::Ring(Ring::new(&roster)),
+            Algorithm::Source | Algorithm::RdpCookie(_) if is_consistent => {
+                Order::Ring(Ring::new(&roster))
+            }
+            Algorithm::Source | Algorithm::RdpCookie(_) => Order::Map(Map::new(&roster)),
+        };
+        Balancer {
+            roster,
+            order,
+            algorithm: balance.algorithm.clone(),
+            hash: hash::Hash::new(balance.hash_type),
+            balance_factor: balance.balance_factor,
+        }
     }
 
-    #[test]
-    fn equal_weights_take_turns_in_order() {
-        assert_eq!(picks(&[1, 1, 1], 7), [0, 1, 2, 0, 1, 2, 0]);
+    /// Sets a server's effective weight, in sixteenths; with 0 it takes no new stream.
+    pub fn set_weight(&mut self, server: usize, eweight: u32) {
+        self.change(server, |roster| roster.set_weight(server, eweight));
     }
 
-    #[test]
-    fn weights_are_shares_and_spread() {
-        let picks = picks(&[3, 1], 400);
-        assert_eq!(picks.iter().filter(|&&index| index == 0).count(), 300);
-        assert!(!picks.windows(5).any(|five| five.iter().all(|&index| index == 0)));
+    /// Says whether a server can be used at all.
+    pub fn set_usable(&mut self, server: usize, usable: bool) {
+        self.change(server, |roster| roster.set_up(server, usable));
     }
 
-    #[test]
-    fn weight_zero_is_never_chosen() {
-        assert!(picks(&[0, 5, 0], 50).iter().all(|&index| index == 1));
-        assert_eq!(RoundRobin::new(vec![0, 0]).pick(None), None);
+    fn change(&mut self, server: usize, apply: impl FnOnce(&mut Roster)) {
+        let was = self.roster.eweight(server);
+        let old = self.roster.usable_weight(server);
+        apply(&mut self.roster);
+        let new = self.roster.usable_weight(server);
+        if old == new && was == self.roster.eweight(server) {
+            return;
+        }
+        match &mut self.order {
+            Order::Robin(robin) => robin.changed(server, old, new, &self.roster),
+            Order::Map(map) => map.changed(&self.roster),
+            Order::Ring(ring) => ring.changed(server, &self.roster),
+            Order::Ordered(ordered) => ordered.changed(server, &self.roster),
+        }
     }
 
-    #[test]
-    fn avoids_the_one_that_failed_unless_it_is_alone() {
-        let mut robin = RoundRobin::new(vec![1, 1]);
-        assert_eq!(robin.pick(Some(0)), Some(1));
-        assert_eq!(robin.pick(None), Some(0));
-        let mut alone = RoundRobin::new(vec![1]);
-        assert_eq!(alone.pick(Some(0)), Some(0));
+    /// A server has to do more or less than before.
+    pub fn load_changed(&mut self, server: usize, load: Load) {
+        if let Order::Ordered(ordered) = &mut self.order {
+            ordered.load_changed(server, load, &self.roster);
+        }
+    }
+
+    /// A server for a stream.
+    pub fn pick(&mut self, request: &mut Request<'_>) -> Pick {
+        let choice = self.roster.choice();
+        if choice == Choice::Nobody {
+            return Pick::Nobody;
+        }
+        let Balancer { roster, order, algorithm, hash, balance_factor } = self;
+        let picked = match (order, algorithm) {
+            (Order::Map(map), Algorithm::StaticRr) => map.next(request),
+            (Order::Map(map), algorithm) => match request.key {
+                Some(key) => map.at(hash.of(algorithm, key, roster)),
+                None => map.next(request),
+            },
+            // The first backup serves alone, whatever it has to do.
+            (_, _) if let Choice::Only(server) = choice => Some(server),
+            (Order::Robin(robin), _) => robin.next(choice, roster, request),
+            (Order::Ordered(ordered), _) => ordered.next(choice, request),
+            (Order::Ring(ring), Algorithm::Random { draws }) => {
+                ring.drawn(*draws, choice, roster, request)
+            }
+            (Order::Ring(ring), algorithm) => match request.key {
+                Some(key) => {
+                    let hash = hash.of(algorithm, key, roster);
+                    ring.closest(hash, choice, roster, *balance_factor, request)
+                }
+                None => ring.next(choice, request),
+            },
+        };
+        picked.map_or(Pick::Full, Pick::Server)
+    }
+
+    /// Active servers that can be used.
+    pub fn active(&self) -> usize {
+        self.roster.active()
+    }
+
+    /// Backups that can be used.
+    pub fn backups(&self) -> usize {
+        self.roster.backups()
     }
 }

@@ -26,6 +26,8 @@ pub mod listener;
 pub mod log;
 pub mod netlink;
 pub mod proxies;
+pub mod queue;
+pub mod rate;
 pub mod report;
 pub mod shared;
 pub mod stream;

@@ -10,32 +10,29 @@ use std::sync::Arc;
 
 use slotmap::{Key, SlotMap};
 
-use crate::backend::{Backend, ServerCounters};
+use crate::backend::ServerCounters;
 use crate::clock::Instant;
-use crate::config::model::{Bind, Config, Proxy, ProxyIndex};
+use crate::config::model::{Bind, Config, Proxy, ProxyIndex, ServerId};
 use crate::limit::Limit;
-use crate::listener::{Listener, ListenerState, Places};
-use crate::shared::Shared;
-use crate::stream::{End, Outcome, Stream};
+use crate::listener::{Limits, Listener, ListenerState};
+use crate::shared::{News, Parting, Shared};
+use crate::stream::{End, Outcome, Stream, World};
 use crate::task::Scheduler;
-use crate::transport::{Ends, Event, ListenAt, ListenError, Token, Transport};
+use crate::transport::{
+    ConnOptions, Ends, Event, Keepalive, ListenAt, ListenError, Token, Transport,
+};
 
 slotmap::new_key_type! {
     /// A stream of a worker.
     pub struct StreamId;
 }
 
-/// Streams and listeners are both told of events: the highest bit tells them apart.
-const LISTENER_BIT: u64 = 1 << 63;
-
-/// Connections taken from one listener before other work, when the configuration does not say.
-const MAXACCEPT_DEFAULT: usize = 64;
+/// Tasks run in a turn, when `tune.runqueue-depth` does not say.
+const RUN_BUDGET: usize = 200;
 
 /// A stream, and where it came in.
 struct Entry<C> {
     stream: Stream<C>,
-    frontend: ProxyIndex,
-    backend: ProxyIndex,
     /// The maxconn of its listener, in which it holds a place.
     limit: Arc<Limit>,
 }
@@ -79,54 +76,66 @@ pub struct ProxyReport {
     pub servers: Vec<ServerCounters>,
 }
 
+/// What a worker's part of the proxies is made with.
+#[derive(Clone, Copy, Debug)]
+pub struct Post {
+    /// Which worker this is.
+    pub worker: usize,
+    /// What its random numbers begin with.
+    pub seed: u64,
+    /// `-d`: a line on stderr when a stream begins and when it ends.
+    pub debug: bool,
+}
+
 /// All proxies of one worker.
 pub struct Proxies<T: Transport> {
     shared: Arc<Shared>,
+    post: Post,
     /// By [`ProxyIndex`]: what the proxies are, and what they do as backends and as frontends.
     proxies: Vec<Arc<Proxy>>,
-    backends: Vec<Backend>,
+    servers: Vec<Vec<ServerCounters>>,
     frontends: Vec<FrontendCounters>,
     listeners: Vec<Listener<T::Listener>>,
     /// Listeners with connections to take.
     accepting: VecDeque<usize>,
+    /// When listeners whose limit is one of time should try again.
+    resume_at: Option<Instant>,
     streams: SlotMap<StreamId, Entry<T::Conn>>,
     scheduler: Scheduler<StreamId>,
+    random: fastrand::Rng,
     room_epoch: u64,
     maxaccept: usize,
-    /// `-d`: a line on stderr when a stream begins and when it ends.
-    debug: bool,
+    run_budget: usize,
 }
 
 impl<T: Transport> Proxies<T> {
     /// The proxies of a worker, without listeners yet.
-    pub fn new(config: &Config, shared: Arc<Shared>, debug: bool) -> Self {
+    pub fn new(config: &Config, shared: Arc<Shared>, post: Post) -> Self {
+        let counters = |proxy: &Proxy| vec![ServerCounters::default(); proxy.servers.len()];
         Proxies {
-            proxies: config.proxies.iter().map(|proxy| Arc::new(proxy.clone())).collect(),
-            backends: config
-                .proxies
-                .iter()
-                .enumerate()
-                .map(|(index, proxy)| Backend::new(proxy, shared.turns(ProxyIndex(index))))
+            proxies: (0..config.proxies.len())
+                .map(|index| shared.backend(ProxyIndex(index)).config.clone())
                 .collect(),
+            servers: config.proxies.iter().map(counters).collect(),
             frontends: vec![FrontendCounters::default(); config.proxies.len()],
             listeners: Vec::new(),
             accepting: VecDeque::new(),
+            resume_at: None,
             streams: SlotMap::with_key(),
             scheduler: Scheduler::default(),
+            random: fastrand::Rng::with_seed(post.seed),
             room_epoch: shared.room_epoch(),
-            maxaccept: match config.global.maxaccept {
-                None | Some(0) => MAXACCEPT_DEFAULT,
-                Some(count) => usize::try_from(count).unwrap_or(usize::MAX),
-            },
+            maxaccept: config.global.maxaccept_of(shared.mail.workers()),
+            run_budget: config.global.runqueue_depth.map_or(RUN_BUDGET, |depth| depth as usize),
             shared,
-            debug,
+            post,
         }
     }
 
     /// Opens a listener.
     pub fn listen(&mut self, plan: &ListenerPlan, transport: &mut T) -> Result<(), ListenError> {
         let index = self.listeners.len();
-        let handle = transport.listen(&plan.at, Token(LISTENER_BIT | index as u64))?;
+        let handle = transport.listen(&plan.at, Token(index as u64))?;
         self.listeners.push(Listener {
             handle,
             bind: plan.bind.clone(),
@@ -166,28 +175,33 @@ impl<T: Transport> Proxies<T> {
         let report = |index: usize| ProxyReport {
             config: self.proxies[index].clone(),
             frontend: self.frontends[index],
-            servers: self.backends[index].servers.clone(),
+            servers: self.servers[index].clone(),
         };
         (0..self.proxies.len()).map(report).collect()
     }
 
-    /// Turns events and due times into runnable tasks; returns whether there were any.
+    /// Turns events, news of other workers and due times into runnable tasks; returns whether there were any.
     pub fn wake(&mut self, transport: &mut T, now: Instant) -> bool {
         let mut woken = false;
         while let Some(event) = transport.poll_event() {
             woken = true;
             match event {
-                Event::Connection(Token(token)) => {
-                    self.scheduler.wake(slotmap::KeyData::from_ffi(token).into());
-                }
-                Event::Accept(Token(token)) => {
-                    self.queue_listener((token & !LISTENER_BIT) as usize);
-                }
+                Event::Connection(token) => self.scheduler.wake(id_of(token)),
+                Event::Accept(Token(index)) => self.queue_listener(index as usize),
+            }
+        }
+        while let Some(news) = self.shared.mail.next(self.post.worker) {
+            woken = true;
+            match news {
+                News::Ticket(token) => self.scheduler.wake(id_of(token)),
+                News::Leave(server, why) => self.leave_server(server, why, transport, now),
             }
         }
         let epoch = self.shared.room_epoch();
-        if epoch != self.room_epoch {
+        let is_due = self.resume_at.is_some_and(|at| at <= now);
+        if epoch != self.room_epoch || is_due {
             self.room_epoch = epoch;
+            self.resume_at = None;
             self.resume_listeners(transport);
         }
         self.scheduler.handle_timers(now);
@@ -196,12 +210,12 @@ impl<T: Transport> Proxies<T> {
 
     /// When something is to be done without an event.
     pub fn poll_at(&self) -> Option<Instant> {
-        self.scheduler.poll_at()
+        [self.scheduler.poll_at(), self.resume_at].into_iter().flatten().min()
     }
 
-    /// Whether a place was announced that was not looked for yet.
+    /// Whether other workers have said something that was not heard yet.
     pub fn has_news(&self) -> bool {
-        self.shared.room_epoch() != self.room_epoch
+        self.shared.room_epoch() != self.room_epoch || self.shared.mail.has_some(self.post.worker)
     }
 
     /// Whether something can be done now.
@@ -209,15 +223,18 @@ impl<T: Transport> Proxies<T> {
         self.scheduler.has_runnable() || !self.accepting.is_empty()
     }
 
-    /// Runs at most `budget` tasks, and takes connections from each listener in turn; returns how much was done.
-    pub fn run(&mut self, transport: &mut T, budget: usize, now: Instant) -> usize {
+    /// Runs tasks, and takes connections from each listener in turn; returns how much was done.
+    pub fn run(&mut self, transport: &mut T, now: Instant) -> usize {
         let mut done = 0;
         for _ in 0..self.accepting.len() {
             let Some(index) = self.accepting.pop_front() else { break };
             self.listeners[index].is_queued = false;
             done += self.accept(index, transport, now);
         }
-        while done < budget {
+        // Tasks of different importance need short rounds: who comes meanwhile can overtake (HAProxy's rule).
+        let budget =
+            if self.scheduler.has_niced() { self.run_budget.div_ceil(4) } else { self.run_budget };
+        for _ in 0..budget {
             let Some(id) = self.scheduler.poll_next() else { break };
             self.run_stream(id, transport, now);
             done += 1;
@@ -252,9 +269,10 @@ impl<T: Transport> Proxies<T> {
             if !transport.has_waiting(listener.handle) {
                 return count;
             }
-            let taken = self.places(index).take();
-            if let Err(state) = taken {
-                self.listeners[index].state = state;
+            if let Err(pause) = self.limits(index).take(now) {
+                self.listeners[index].state = pause.state;
+                let due = [self.resume_at, pause.until];
+                self.resume_at = due.into_iter().flatten().min();
                 return count;
             }
             self.open_stream(index, transport, now);
@@ -263,38 +281,32 @@ impl<T: Transport> Proxies<T> {
         self.maxaccept
     }
 
-    fn places(&self, listener: usize) -> Places<'_> {
-        let listener = &self.listeners[listener];
-        Places {
-            listener: &listener.limit,
-            global: &self.shared.global,
-            frontend: self.shared.frontend(listener.frontend),
-        }
+    fn limits(&self, listener: usize) -> Limits<'_> {
+        let Listener { limit, frontend, .. } = &self.listeners[listener];
+        Limits { listener: limit, shared: &self.shared, frontend: self.shared.frontend(*frontend) }
     }
 
     fn open_stream(&mut self, index: usize, transport: &mut T, now: Instant) {
-        let listener = &self.listeners[index];
-        let Listener { handle, frontend, .. } = *listener;
+        let Listener { handle, frontend, ref bind, ref limit, .. } = self.listeners[index];
         let proxy = &self.proxies[frontend.0];
+        // A frontend without a default backend has nowhere to send: itself has no servers.
+        let backend = proxy.default_backend.unwrap_or(frontend);
         let id = self.streams.insert_with_key(|id| {
             let token = token_of(id);
             let front = transport.accept(handle, token).expect("a connection waits");
-            Entry {
-                stream: Stream::new(front, token, listener.bind.port, now),
-                frontend,
-                // A frontend without a default backend has nowhere to send: itself has no servers.
-                backend: proxy.default_backend.unwrap_or(frontend),
-                limit: listener.limit.clone(),
-            }
+            let stream = Stream::new(front, token, (frontend, backend), now);
+            Entry { stream, limit: limit.clone() }
         });
-        self.scheduler.add(id, listener.bind.nice);
+        let front = self.streams[id].stream.front();
+        configure_front(proxy, bind, front, transport);
+        self.shared.backend(backend).enter();
+        self.scheduler.add(id, bind.nice);
         self.scheduler.wake(id);
         let counters = &mut self.frontends[frontend.0];
         counters.total += 1;
         counters.current += 1;
-        if self.debug
-            && let Some(Ends { local: Some(local), remote: Some(remote) }) =
-                transport.ends(self.streams[id].stream.front())
+        if self.post.debug
+            && let Some(Ends { local: Some(local), remote: Some(remote) }) = transport.ends(front)
         {
             eprintln!("{:08x}:{}.accept from [{remote}] on [{local}]", short(id), proxy.name);
         }
@@ -303,10 +315,9 @@ impl<T: Transport> Proxies<T> {
     // Streams.
 
     fn run_stream(&mut self, id: StreamId, transport: &mut T, now: Instant) {
-        let Entry { stream, frontend, backend, .. } = &mut self.streams[id];
-        let frontend = &self.proxies[frontend.0];
-        let backend = (&*self.proxies[backend.0], &mut self.backends[backend.0]);
-        match stream.process(transport, frontend, backend, now) {
+        let Proxies { proxies, shared, servers, random, post, streams, .. } = self;
+        let mut world = World { transport, proxies, shared, servers, random, worker: post.worker };
+        match streams[id].stream.process(&mut world, now) {
             Outcome::Wait(None) => {}
             Outcome::Wait(Some(until)) => self.scheduler.wake_at(id, until),
             Outcome::Again => self.scheduler.wake(id),
@@ -314,30 +325,57 @@ impl<T: Transport> Proxies<T> {
         }
     }
 
-    fn end_stream(&mut self, id: StreamId, end: End, transport: &mut T, now: Instant) {
-        let Some(mut entry) = self.streams.remove(id) else { return };
-        self.scheduler.remove(id);
-        entry.stream.leave(end, transport, &mut self.backends[entry.backend.0], now);
-        let counters = &mut self.frontends[entry.frontend.0];
-        counters.current -= 1;
-        counters.bytes_in += entry.stream.request.total;
-        counters.bytes_out += entry.stream.response.total;
-        counters.failed += u64::from(end != End::Normal);
-        if self.debug {
-            let server = entry.stream.server.map(|at| &self.proxies[entry.backend.0].servers[at]);
-            let server = server.map_or("<NOSRV>", |server| &server.name);
-            let name = &self.proxies[entry.backend.0].name;
-            eprintln!("{:08x}:{name}/{server}.closed {}", short(id), end.code());
+    /// Ends the streams that work with a server. A walk over all streams: servers seldom go down.
+    fn leave_server(&mut self, server: ServerId, why: Parting, transport: &mut T, now: Instant) {
+        let uses = |entry: &Entry<T::Conn>| entry.stream.uses(server.proxy, server.index);
+        let ids: Vec<StreamId> =
+            self.streams.iter().filter(|(_, entry)| uses(entry)).map(|(id, _)| id).collect();
+        for id in ids {
+            let end = self.streams[id].stream.parting(why);
+            self.end_stream(id, end, transport, now);
         }
-        let places = Places {
-            listener: &entry.limit,
-            global: &self.shared.global,
-            frontend: self.shared.frontend(entry.frontend),
-        };
-        if places.give() {
+    }
+
+    fn end_stream(&mut self, id: StreamId, end: End, transport: &mut T, now: Instant) {
+        let Some(Entry { mut stream, limit }) = self.streams.remove(id) else { return };
+        self.scheduler.remove(id);
+        let Proxies { proxies, shared, servers, random, post, .. } = self;
+        let mut world = World { transport, proxies, shared, servers, random, worker: post.worker };
+        stream.leave(end, &mut world, now);
+        shared.backend(stream.backend).leave();
+        let counters = &mut self.frontends[stream.frontend.0];
+        counters.current -= 1;
+        counters.bytes_in += stream.request.total;
+        counters.bytes_out += stream.response.total;
+        counters.failed += u64::from(end != End::NORMAL);
+        if self.post.debug {
+            let backend = &self.proxies[stream.backend.0];
+            let server = stream.server.map_or("<NOSRV>", |at| &backend.servers[at].name);
+            eprintln!("{:08x}:{}/{server}.closed {end}", short(id), backend.name);
+        }
+        let frontend = self.shared.frontend(stream.frontend);
+        let limits = Limits { listener: &limit, shared: &self.shared, frontend };
+        if limits.give() {
             self.shared.announce_room();
         }
     }
+}
+
+/// What the configuration asks of a client's connection.
+fn configure_front<T: Transport>(proxy: &Proxy, bind: &Bind, front: T::Conn, transport: &mut T) {
+    let keepalive = proxy.client_keepalive.map(|times| Keepalive {
+        idle: times.idle,
+        interval: times.interval,
+        count: times.count,
+    });
+    let options = ConnOptions { keepalive, user_timeout: bind.user_timeout, mss: None };
+    if options != ConnOptions::default() {
+        transport.configure(front, &options);
+    }
+}
+
+fn id_of(token: Token) -> StreamId {
+    slotmap::KeyData::from_ffi(token.0).into()
 }
 
 fn token_of(id: StreamId) -> Token {

@@ -181,6 +181,7 @@ fn sum_servers(all: impl Iterator<Item = ServerCounters>) -> ServerCounters {
         current: a.current + b.current,
         total: a.total + b.total,
         failed: a.failed + b.failed,
+        retries: a.retries + b.retries,
         redispatched: a.redispatched + b.redispatched,
     })
 }

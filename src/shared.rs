@@ -1,17 +1,20 @@
-//! What workers share: limits, the turns of servers, and a word that somebody waits for has come true.
+//! What workers share: limits, rates, backends, and the words that they leave for each other.
 //!
-//! In:    the configuration; places taken and given back
-//! Out:   limits; a number that changes when paused listeners should try again
+//! In:    the configuration; places taken and given back; news for a worker
+//! Out:   limits; a number that changes when paused listeners should try again; news
 //! Owns:  every count that must be exact over all workers
 //! Never: locked for longer than a choice of a server takes
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::backend::{Turns, turns};
-use crate::config::model::{Config, MAXCONN_DEFAULT, ProxyIndex};
+use crossbeam::queue::SegQueue;
+
+use crate::backend::Backend;
+use crate::config::model::{Config, MAXCONN_DEFAULT, ProxyIndex, ServerId};
 use crate::limit::Limit;
+use crate::rate::RateLimit;
+use crate::transport::Token;
 
 /// Wakes a worker that may be asleep.
 pub trait Wake: Send + Sync {
@@ -19,53 +22,137 @@ pub trait Wake: Send + Sync {
     fn wake(&self);
 }
 
+/// What one worker tells another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum News {
+    /// The queue has a word for this stream: it should look at its ticket.
+    Ticket(Token),
+    /// Streams of this server end: it went down, or is to be left.
+    Leave(ServerId, Parting),
+}
+
+/// Why streams leave a server that works for them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Parting {
+    /// It went down (`on-marked-down shutdown-sessions`).
+    Down,
+    /// It is a backup, and an active server came up (`on-marked-up shutdown-backup-sessions`).
+    ActiveUp,
+}
+
+/// Boxes for news, one per worker.
+pub struct Mail {
+    boxes: Vec<(SegQueue<News>, Box<dyn Wake>)>,
+}
+
+impl Mail {
+    /// Boxes of these workers.
+    pub fn new(workers: Vec<Box<dyn Wake>>) -> Self {
+        Mail { boxes: workers.into_iter().map(|worker| (SegQueue::new(), worker)).collect() }
+    }
+
+    /// Leaves a word for a worker.
+    pub fn tell(&self, worker: usize, news: News) {
+        let (news_box, wake) = &self.boxes[worker];
+        news_box.push(news);
+        wake.wake();
+    }
+
+    /// Leaves a word for all workers.
+    pub fn tell_all(&self, news: News) {
+        (0..self.boxes.len()).for_each(|worker| self.tell(worker, news));
+    }
+
+    /// The next word for a worker.
+    pub fn next(&self, worker: usize) -> Option<News> {
+        self.boxes[worker].0.pop()
+    }
+
+    /// Whether there is a word for a worker.
+    pub fn has_some(&self, worker: usize) -> bool {
+        !self.boxes[worker].0.is_empty()
+    }
+
+    /// How many workers there are.
+    pub fn workers(&self) -> usize {
+        self.boxes.len()
+    }
+
+    fn wake_all(&self) {
+        self.boxes.iter().for_each(|(_, wake)| wake.wake());
+    }
+}
+
+/// What all workers share of a proxy as a frontend.
+#[derive(Debug)]
+pub struct Frontend {
+    /// maxconn
+    pub connections: Limit,
+    /// `rate-limit sessions`
+    pub sessions: RateLimit,
+}
+
 /// What workers share.
 pub struct Shared {
     /// maxconn of the process.
     pub global: Limit,
-    frontends: HashMap<ProxyIndex, Arc<Limit>>,
+    /// `maxconnrate`
+    pub connection_rate: RateLimit,
+    /// `maxsessrate`
+    pub session_rate: RateLimit,
     /// By [`ProxyIndex`].
-    turns: Vec<Turns>,
+    frontends: Vec<Frontend>,
+    backends: Vec<Arc<Backend>>,
+    /// Words from worker to worker.
+    pub mail: Arc<Mail>,
     /// Counts the occasions at which paused listeners should try again.
     room_epoch: AtomicU64,
-    workers: Vec<Box<dyn Wake>>,
+    /// Counts streams, for their unique numbers.
+    streams: AtomicU64,
 }
 
 impl Shared {
     /// The limits of a configuration, for these workers.
     pub fn new(config: &Config, workers: Vec<Box<dyn Wake>>) -> Self {
-        let frontends = config
-            .proxies
-            .iter()
-            .enumerate()
-            .filter(|(_, proxy)| proxy.kind.is_frontend())
-            .map(|(index, proxy)| (ProxyIndex(index), Arc::new(Limit::new(proxy.maxconn))))
-            .collect();
+        let global = &config.global;
+        let mail = Arc::new(Mail::new(workers));
+        let frontends = config.proxies.iter().map(|proxy| Frontend {
+            connections: Limit::new(proxy.maxconn),
+            sessions: RateLimit::new(proxy.rate_limit_sessions.unwrap_or(0)),
+        });
+        let backends = (0..config.proxies.len())
+            .map(|index| Arc::new(Backend::new(config, ProxyIndex(index), mail.clone())));
         Shared {
-            global: Limit::new(config.global.maxconn.unwrap_or(MAXCONN_DEFAULT)),
-            frontends,
-            turns: config.proxies.iter().map(turns).collect(),
+            global: Limit::new(global.maxconn.unwrap_or(MAXCONN_DEFAULT)),
+            connection_rate: RateLimit::new(global.maxconnrate.unwrap_or(0)),
+            session_rate: RateLimit::new(global.maxsessrate.unwrap_or(0)),
+            frontends: frontends.collect(),
+            backends: backends.collect(),
+            mail,
             room_epoch: AtomicU64::new(0),
-            workers,
+            streams: AtomicU64::new(0),
         }
     }
 
-    /// maxconn of a frontend.
-    pub fn frontend(&self, index: ProxyIndex) -> &Arc<Limit> {
-        &self.frontends[&index]
+    /// A proxy as a frontend.
+    pub fn frontend(&self, index: ProxyIndex) -> &Frontend {
+        &self.frontends[index.0]
     }
 
-    /// Whose turn it is among a backend's servers.
-    pub fn turns(&self, index: ProxyIndex) -> Turns {
-        self.turns[index.0].clone()
+    /// A proxy as a backend.
+    pub fn backend(&self, index: ProxyIndex) -> &Arc<Backend> {
+        &self.backends[index.0]
+    }
+
+    /// The number of the next stream, from 0.
+    pub fn next_stream(&self) -> u64 {
+        self.streams.fetch_add(1, Ordering::Relaxed)
     }
 
     /// A place is free that somebody waits for: paused listeners of all workers try again.
     pub fn announce_room(&self) {
         self.room_epoch.fetch_add(1, Ordering::SeqCst);
-        for worker in &self.workers {
-            worker.wake();
-        }
+        self.mail.wake_all();
     }
 
     /// Changes with each announcement.

@@ -1,78 +1,50 @@
 //! A stream: a client's connection, a server's connection, and a channel each way. One task.
 //!
-//! In:    wake-ups by events of either connection or by a deadline
+//! In:    wake-ups by events of either connection, by a word from the queue, or by a deadline
 //! Out:   bytes moved; when to be run again; how it ended
-//! Owns:  both connections
+//! Owns:  both connections, its place on a server, its ticket in a queue
 //! Never: blocks; knows a packet
+//!
+//! By phase: [`connect`] (a server, and a connection to it), [`exchange`] (bytes), [`end`] (how it ended).
 
-use std::time::Duration;
+mod connect;
+mod end;
+mod exchange;
 
-use crate::backend::{Backend, moves_on, server_address};
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+pub use end::{Cause, End, Phase};
+
+use crate::backend::ServerCounters;
 use crate::channel::Channel;
 use crate::clock::Instant;
-use crate::config::model::{Proxy, Timeouts};
-use crate::transport::{ConnectTo, Token, Transport};
-
-/// Longest pause before the same server is tried again (HAProxy: a second, or the connect timeout).
-const TURN_AROUND: Duration = Duration::from_secs(1);
+use crate::config::model::{Algorithm, Proxy, ProxyIndex};
+use crate::queue::{Priority, TicketId};
+use crate::shared::{Parting, Shared};
+use crate::transport::{ConnectError, Token, Transport};
 
 /// How far a stream is.
 ///
 /// ```text
-///  Assign ──► Connecting ──► Established ──► (ended)
-///    ▲            │ failed
-///    └─ other ────┤
-///  TurnAround ◄───┘ same server
+///  Assign ──► Queued ──► Assigned ──► Connecting ──► Established ──► (ended)
+///    ▲  └──────────────────▲              │ failed
+///    └──── TurnAround ◄────┴──────────────┘
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
     /// It needs a server.
     Assign,
-    /// It waits before it tries the same server again.
-    TurnAround { until: Instant },
+    /// It waits for a place on a server.
+    Queued { ticket: TicketId, deadline: Option<Instant> },
+    /// It has a place and is to connect.
+    Assigned,
+    /// It waits before it tries the same server again, or asks for another.
+    TurnAround { until: Instant, goes_elsewhere: bool },
     /// The server's connection is being opened.
     Connecting { deadline: Option<Instant> },
     /// Both connections are open.
     Established,
-}
-
-/// How a stream ended, with HAProxy's two letters: who ended it, and when.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum End {
-    /// Both sides closed.
-    Normal,
-    /// The client reset or vanished.
-    ClientAborted,
-    /// The server reset or vanished.
-    ServerAborted,
-    /// `timeout client`
-    ClientTimeout,
-    /// `timeout server`
-    ServerTimeout,
-    /// The client left before a server was there.
-    ClientLeftEarly,
-    /// No attempt at a server succeeded: refused, reset, unreachable.
-    ConnectFailed,
-    /// No attempt at a server succeeded: the last one timed out.
-    ConnectTimeout,
-    /// No server can be chosen.
-    NoServer,
-}
-
-impl End {
-    /// The first two letters of HAProxy's termination state.
-    pub fn code(self) -> &'static str {
-        match self {
-            End::Normal => "--",
-            End::ClientAborted => "CD",
-            End::ServerAborted => "SD",
-            End::ClientTimeout => "cD",
-            End::ServerTimeout => "sD",
-            End::ClientLeftEarly => "CC",
-            End::ConnectFailed | End::NoServer => "SC",
-            End::ConnectTimeout => "sC",
-        }
-    }
 }
 
 /// What a run of a stream leads to.
@@ -86,9 +58,36 @@ pub enum Outcome {
     Ended(End),
 }
 
+/// What a stream finds around it while it runs.
+pub struct World<'a, T> {
+    /// What carries its bytes.
+    pub transport: &'a mut T,
+    /// By [`ProxyIndex`].
+    pub proxies: &'a [Arc<Proxy>],
+    /// What all workers share.
+    pub shared: &'a Shared,
+    /// What this worker counts of servers, by [`ProxyIndex`] and place.
+    pub servers: &'a mut [Vec<ServerCounters>],
+    /// Chance.
+    pub random: &'a mut fastrand::Rng,
+    /// Which worker this is.
+    pub worker: usize,
+}
+
+impl<T> World<'_, T> {
+    fn frontend<C>(&self, stream: &Stream<C>) -> &Arc<Proxy> {
+        &self.proxies[stream.frontend.0]
+    }
+
+    fn backend<C>(&self, stream: &Stream<C>) -> &Arc<Proxy> {
+        &self.proxies[stream.backend.0]
+    }
+}
+
 /// A stream.
 ///
-/// Invariants: `back` is there in `Connecting` and `Established` only; `server` from the first attempt on.
+/// Invariants: `back` is there in `Connecting` and `Established` only; `slot` from `Assigned` on, and then it
+/// is `server`.
 #[derive(Debug)]
 pub struct Stream<C> {
     /// The client's connection.
@@ -97,32 +96,63 @@ pub struct Stream<C> {
     back: Option<C>,
     state: State,
     token: Token,
-    /// The port that the client came to.
-    local_port: u16,
-    /// The server's place in the configuration.
+    /// Where it came in.
+    pub frontend: ProxyIndex,
+    /// Where its servers are.
+    pub backend: ProxyIndex,
+    /// The server of the last attempt, by its place in the backend.
     pub server: Option<usize>,
-    retries: u32,
+    /// The server that it has a place on.
+    slot: Option<usize>,
+    /// The server that a rule wants it on.
+    bound: Option<usize>,
+    priority: Priority,
+    /// Attempts after the first.
+    pub retries: u32,
+    /// One of them went to another server.
+    pub is_redispatched: bool,
+    /// Streams before it in the queue of its server when it came there.
+    pub ahead_of_server: u32,
+    /// The same of its backend.
+    pub ahead_of_backend: u32,
     /// From the client to the server.
     pub request: Channel,
     /// From the server to the client.
     pub response: Channel,
+    /// When it was accepted.
+    pub accepted_at: Instant,
+    /// When it had a place on a server, of the last attempt.
+    pub assigned_at: Option<Instant>,
+    /// When the server's connection was open.
+    pub connected_at: Option<Instant>,
     /// When something last moved.
     active_at: Instant,
 }
 
 impl<C: Copy + Eq + std::fmt::Debug> Stream<C> {
     /// A stream for a client that was accepted just now.
-    pub fn new(front: C, token: Token, local_port: u16, now: Instant) -> Self {
+    pub fn new(front: C, token: Token, proxies: (ProxyIndex, ProxyIndex), now: Instant) -> Self {
+        let (frontend, backend) = proxies;
         Stream {
             front,
             back: None,
             state: State::Assign,
             token,
-            local_port,
+            frontend,
+            backend,
             server: None,
+            slot: None,
+            bound: None,
+            priority: Priority::default(),
             retries: 0,
+            is_redispatched: false,
+            ahead_of_server: 0,
+            ahead_of_backend: 0,
             request: Channel::default(),
             response: Channel::default(),
+            accepted_at: now,
+            assigned_at: None,
+            connected_at: None,
             active_at: now,
         }
     }
@@ -132,195 +162,141 @@ impl<C: Copy + Eq + std::fmt::Debug> Stream<C> {
         self.front
     }
 
+    /// Whether it moves bytes.
+    pub fn is_established(&self) -> bool {
+        self.state == State::Established
+    }
+
+    /// Where the client is.
+    pub fn source<T: Transport<Conn = C>>(&self, transport: &T) -> Option<SocketAddr> {
+        transport.ends(self.front)?.remote
+    }
+
+    /// Where the client came to.
+    pub fn destination<T: Transport<Conn = C>>(&self, transport: &T) -> Option<SocketAddr> {
+        transport.ends(self.front)?.local
+    }
+
     /// Does what can be done now.
     pub fn process<T: Transport<Conn = C>>(
         &mut self,
-        transport: &mut T,
-        frontend: &Proxy,
-        backend: (&Proxy, &mut Backend),
+        world: &mut World<'_, T>,
         now: Instant,
     ) -> Outcome {
-        let (config, backend) = backend;
         if self.state != State::Established {
-            if transport.status(self.front).is_none_or(|front| front.failure.is_some()) {
-                return Outcome::Ended(End::ClientLeftEarly);
+            if let Some(end) = self.client_gave_up(world, now) {
+                return Outcome::Ended(end);
             }
-            if let Some(outcome) = self.open_back(transport, config, backend, now) {
-                return outcome;
-            }
-        }
-        self.exchange(transport, frontend.timeouts, config.timeouts, now)
-    }
-
-    /// Works towards an open connection to a server; `None` when it is open.
-    fn open_back<T: Transport<Conn = C>>(
-        &mut self,
-        transport: &mut T,
-        config: &Proxy,
-        backend: &mut Backend,
-        now: Instant,
-    ) -> Option<Outcome> {
-        loop {
-            let failed = match self.state {
-                State::Assign => {
-                    let Some(server) = backend.pick(self.server) else {
-                        return Some(Outcome::Ended(End::NoServer));
-                    };
-                    self.server = Some(server);
-                    self.connect(transport, config, now)
+            match self.open_back(world, now) {
+                None => {}
+                Some(Outcome::Wait(until)) => {
+                    let client = self.client_deadline(world);
+                    return Outcome::Wait([until, client].into_iter().flatten().min());
                 }
-                State::TurnAround { until } if now < until => {
-                    return Some(Outcome::Wait(Some(until)));
-                }
-                State::TurnAround { .. } => self.connect(transport, config, now),
-                State::Connecting { deadline } => {
-                    let status = self.back.and_then(|back| transport.status(back));
-                    let status = status.unwrap_or_default();
-                    if status.is_open {
-                        self.opened(backend, now);
-                        return None;
-                    }
-                    if status.failure.is_some() {
-                        Some(End::ConnectFailed)
-                    } else if deadline.is_some_and(|at| at <= now) {
-                        Some(End::ConnectTimeout)
-                    } else {
-                        return Some(Outcome::Wait(deadline));
-                    }
-                }
-                State::Established => return None,
-            };
-            if let Some(why) = failed
-                && let Some(outcome) = self.retry(why, transport, config, backend, now)
-            {
-                return Some(outcome);
+                Some(outcome) => return outcome,
             }
         }
+        self.exchange(world, now)
     }
 
-    /// Begins a connection to the chosen server; returns why if that fails at once.
-    fn connect<T: Transport<Conn = C>>(
-        &mut self,
-        transport: &mut T,
-        config: &Proxy,
+    /// Whether the client is not to be waited for any longer, before there is a server: it reset, it closed and
+    /// there is nothing to be sent for it (or `option abortonclose`), or it said nothing for too long.
+    fn client_gave_up<T: Transport<Conn = C>>(
+        &self,
+        world: &World<'_, T>,
         now: Instant,
     ) -> Option<End> {
-        let index = self.server.expect("a server is chosen before it is connected to");
-        let address = server_address(&config.servers[index], self.local_port);
-        let conn =
-            address.and_then(|at| transport.connect(&ConnectTo::wire(at), self.token, now).ok());
-        self.back = conn;
-        self.state = State::Connecting { deadline: config.timeouts.connect.map(|wait| now + wait) };
-        if conn.is_none() { Some(End::ConnectFailed) } else { None }
-    }
-
-    fn opened(&mut self, backend: &mut Backend, now: Instant) {
-        self.state = State::Established;
-        self.active_at = now;
-        if let Some(server) = self.server {
-            backend.servers[server].total += 1;
-            backend.servers[server].current += 1;
+        let status = world.transport.status(self.front).unwrap_or_default();
+        let end = |cause, phase| Some(End { cause, phase });
+        if !status.is_open || status.failure.is_some() {
+            return end(Cause::Client, Phase::Data);
         }
-    }
-
-    /// An attempt failed: tries again, here or elsewhere, or ends.
-    fn retry<T: Transport<Conn = C>>(
-        &mut self,
-        why: End,
-        transport: &mut T,
-        config: &Proxy,
-        backend: &mut Backend,
-        now: Instant,
-    ) -> Option<Outcome> {
-        if let Some(back) = self.back.take() {
-            transport.close(back, now);
+        let phase = match self.state {
+            State::Queued { .. } => Phase::Queue,
+            _ => Phase::Connect,
+        };
+        let gives_up = status.readable == 0 || world.backend(self).options.abortonclose;
+        if status.fin && gives_up && self.state != State::Assign {
+            return end(Cause::Client, phase);
         }
-        let server = self.server.expect("an attempt has a server");
-        backend.servers[server].failed += 1;
-        if self.retries == config.retries {
-            return Some(Outcome::Ended(why));
-        }
-        self.retries += 1;
-        if moves_on(self.retries, config.retries, config.redispatch, backend.active_len()) {
-            backend.servers[server].redispatched += 1;
-            self.state = State::Assign;
-        } else {
-            let pause = config.timeouts.connect.unwrap_or(TURN_AROUND).min(TURN_AROUND);
-            self.state = State::TurnAround { until: now + pause };
+        if self.client_deadline(world).is_some_and(|at| at <= now) {
+            return end(Cause::ClientTimeout, phase);
         }
         None
     }
 
-    /// Moves bytes both ways, and sees the end of either side.
-    fn exchange<T: Transport<Conn = C>>(
-        &mut self,
-        transport: &mut T,
-        front_timeouts: Timeouts,
-        back_timeouts: Timeouts,
-        now: Instant,
-    ) -> Outcome {
-        let (front, back) = (self.front, self.back.expect("an established stream has a server"));
-        let request = self.request.pump(transport, front, back, now);
-        let response = self.response.pump(transport, back, front, now);
-        if request.moved > 0 || response.moved > 0 {
-            self.active_at = now;
-        }
-        // Bytes that arrived before a reset have been passed on above.
-        if transport.status(back).is_none_or(|status| status.failure.is_some()) {
-            return Outcome::Ended(End::ServerAborted);
-        }
-        if transport.status(front).is_none_or(|status| status.failure.is_some()) {
-            return Outcome::Ended(End::ClientAborted);
-        }
-        if self.request.is_shut && self.response.is_shut {
-            return Outcome::Ended(End::Normal);
-        }
-        if request.unfinished || response.unfinished {
-            return Outcome::Again;
-        }
-        self.wait(front_timeouts, back_timeouts, now)
+    /// Until when the client may be silent while it has no server.
+    fn client_deadline<T: Transport<Conn = C>>(&self, world: &World<'_, T>) -> Option<Instant> {
+        let status = world.transport.status(self.front).unwrap_or_default();
+        let is_awaited = status.readable == 0 && !status.fin;
+        let timeout = world.frontend(self).timeouts.client.filter(|_| is_awaited)?;
+        Some(self.active_at + timeout)
     }
 
-    /// Until which time nothing may move.
-    fn wait(&self, front: Timeouts, back: Timeouts, now: Instant) -> Outcome {
-        let half_closed = self.request.is_shut || self.response.is_shut;
-        let (client, server) = match (half_closed, back.tunnel) {
-            (true, _) => (front.client_fin.or(front.client), back.server_fin.or(back.server)),
-            (false, Some(tunnel)) => (Some(tunnel), Some(tunnel)),
-            (false, None) => (front.client, back.server),
+    /// What the backend's algorithm hashes.
+    fn balance_key<T: Transport<Conn = C>>(&self, world: &World<'_, T>) -> Option<Vec<u8>> {
+        match &world.backend(self).balance.algorithm {
+            Algorithm::Source => match self.source(world.transport)?.ip() {
+                std::net::IpAddr::V4(ip) => Some(ip.octets().to_vec()),
+                std::net::IpAddr::V6(ip) => Some(ip.octets().to_vec()),
+            },
+            _ => None,
+        }
+    }
+
+    /// Whether it works with this server, and so has to leave when the server's streams are to leave.
+    pub fn uses(&self, backend: ProxyIndex, server: usize) -> bool {
+        self.slot == Some(server) && self.backend == backend && self.back.is_some()
+    }
+
+    /// Why it ends when it must leave its server.
+    pub fn parting(&self, why: Parting) -> End {
+        let cause = match why {
+            Parting::Down => Cause::ServerDown,
+            Parting::ActiveUp => Cause::ActiveUp,
         };
-        let after = |timeout: Option<Duration>| timeout.map(|timeout| self.active_at + timeout);
-        let (client, server) = (after(client), after(server));
-        if client.is_some_and(|at| at <= now) {
-            return Outcome::Ended(End::ClientTimeout);
-        }
-        if server.is_some_and(|at| at <= now) {
-            return Outcome::Ended(End::ServerTimeout);
-        }
-        Outcome::Wait([client, server].into_iter().flatten().min())
+        let phase = if self.is_established() { Phase::Data } else { Phase::Connect };
+        End { cause, phase }
     }
 
     /// Leaves both connections, as the end asks for it.
     pub fn leave<T: Transport<Conn = C>>(
         &mut self,
         end: End,
-        transport: &mut T,
-        backend: &mut Backend,
+        world: &mut World<'_, T>,
         now: Instant,
     ) {
+        if let State::Queued { ticket, .. } = self.state {
+            world.shared.backend(self.backend).cancel(ticket);
+        }
         // What the server said before it failed is still the client's; nobody reads what it says after
         // the client has failed.
-        transport.close(self.front, now);
+        if world.frontend(self).options.nolinger {
+            world.transport.abort(self.front, now);
+        } else {
+            world.transport.close(self.front, now);
+        }
         if let Some(back) = self.back.take() {
-            match end {
-                End::ClientAborted => transport.abort(back, now),
-                _ => transport.close(back, now),
+            if end.cause == Cause::Client || world.backend(self).options.nolinger {
+                world.transport.abort(back, now);
+            } else {
+                world.transport.close(back, now);
             }
         }
-        if self.state == State::Established
+        if self.is_established()
             && let Some(server) = self.server
         {
-            backend.servers[server].current -= 1;
+            world.servers[self.backend.0][server].current -= 1;
+        }
+        self.give_back(world);
+    }
+}
+
+impl From<ConnectError> for Cause {
+    fn from(error: ConnectError) -> Self {
+        match error {
+            ConnectError::NoRoute | ConnectError::Refused => Cause::Server,
+            ConnectError::NoSourcePort | ConnectError::NoSocket => Cause::Resource,
         }
     }
 }

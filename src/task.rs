@@ -18,6 +18,8 @@ pub struct Scheduler<K: Key> {
     /// Ordered by turn: a lower nice value stands further in front.
     run_queue: BinaryHeap<Reverse<(i64, u64)>>,
     turn: i64,
+    /// Tasks in the run queue that are nicer or less nice than others.
+    niced: usize,
     states: SecondaryMap<K, State>,
     wait_queue: Wheel,
     /// The key of each index of the wait queue.
@@ -36,6 +38,7 @@ impl<K: Key> Default for Scheduler<K> {
         Scheduler {
             run_queue: BinaryHeap::new(),
             turn: 0,
+            niced: 0,
             states: SecondaryMap::new(),
             wait_queue: Wheel::default(),
             keys: Vec::new(),
@@ -56,7 +59,9 @@ impl<K: Key> Scheduler<K> {
 
     /// Forgets a task, wherever it stands.
     pub fn remove(&mut self, task: K) {
-        self.states.remove(task);
+        if let Some(state) = self.states.remove(task) {
+            self.niced -= usize::from(state.runnable && state.nice != 0);
+        }
         self.wait_queue.cancel(index_of(task) as u32);
     }
 
@@ -67,6 +72,7 @@ impl<K: Key> Scheduler<K> {
             return;
         }
         state.runnable = true;
+        self.niced += usize::from(state.nice != 0);
         self.turn += 1;
         // HAProxy's rule: a nice value moves a task by its share of the queue's length.
         let queue = self.run_queue.len() as i64;
@@ -101,10 +107,16 @@ impl<K: Key> Scheduler<K> {
             // A task that was removed stays in the heap until its turn.
             if let Some(state) = self.states.get_mut(task) {
                 state.runnable = false;
+                self.niced -= usize::from(state.nice != 0);
                 return Some(task);
             }
         }
         None
+    }
+
+    /// Whether a task with a nice value is ready to run.
+    pub fn has_niced(&self) -> bool {
+        self.niced > 0
     }
 
     /// Whether a task is ready to run.

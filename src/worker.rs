@@ -26,8 +26,6 @@ use crate::wires::Wires;
 const RX_BURST: usize = 200;
 /// Frames given out in a turn.
 const TX_BURST: usize = 256;
-/// Tasks run in a turn.
-const RUN_BUDGET: usize = 200;
 /// Between two turns without work the core spins this long before it sleeps.
 const SPIN: Duration = Duration::from_micros(50);
 /// Longest sleep: the idle accounting wants a turn now and then.
@@ -183,7 +181,7 @@ impl<W: Wire> Worker<W> {
         self.wires.reclaim();
         let received = self.ingress(now);
         let woken = self.wake(now);
-        let ran = self.proxies.run(&mut self.transport, RUN_BUDGET, now);
+        let ran = self.proxies.run(&mut self.transport, now);
         let sent = self.egress(now);
         self.wires.flush();
         self.handover.flush();

@@ -54,6 +54,28 @@ pub struct Inactive {
     pub word: String,
 }
 
+impl Config {
+    /// `fullconn` of a backend that states none: a tenth of the maxconn of all frontends that may use it.
+    pub fn fullconn_of(&self, backend: ProxyIndex) -> u32 {
+        let uses = |proxy: &&Proxy| proxy.default_backend == Some(backend);
+        let total: u64 =
+            self.proxies.iter().filter(uses).map(|proxy| u64::from(proxy.maxconn)).sum();
+        u32::try_from(total.div_ceil(10)).unwrap_or(u32::MAX).max(1)
+    }
+}
+
+impl Global {
+    /// Connections that a worker takes from one listener in a row: `tune.maxaccept`, or 64 for one worker and
+    /// half of a fair share of that for each of more.
+    pub fn maxaccept_of(&self, workers: usize) -> usize {
+        match self.maxaccept {
+            None | Some(0) if workers <= 1 => 64,
+            None | Some(0) => (64 / 2 / workers).max(1),
+            Some(count) => usize::try_from(count).unwrap_or(usize::MAX),
+        }
+    }
+}
+
 /// An index into [`Config::proxies`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ProxyIndex(pub usize);

@@ -17,7 +17,7 @@ use xlb::config::model::{Config, ProxyIndex};
 use xlb::config::{Environment, Surroundings, load_from};
 use xlb::handover;
 use xlb::limit::Limit;
-use xlb::proxies::{ListenerPlan, Proxies};
+use xlb::proxies::{ListenerPlan, Post, Proxies};
 use xlb::shared::{Shared, Wake};
 use xlb::transport::stack::StackTransport;
 use xlb::transport::{ListenAt, Place, WirePlace};
@@ -92,7 +92,11 @@ impl Balancer {
                     core: number,
                     wires: Wires::new(vec![NamedWire::new("sim".into(), "memory".into(), queue)]),
                     transport: StackTransport { stack: Stack::new(stack_config(scenario, number)) },
-                    proxies: Proxies::new(&config, shared.clone(), false),
+                    proxies: Proxies::new(
+                        &config,
+                        shared.clone(),
+                        Post { worker: number, seed: number as u64, debug: false },
+                    ),
                     handover,
                     mailbox: Mailbox {
                         commands: inbox,
@@ -200,7 +204,7 @@ impl Balancer {
     fn limits(&self) -> [(&'static str, &Limit); 3] {
         [
             ("maxconn of the process", &self.shared.global),
-            ("maxconn of the frontend", self.shared.frontend(ProxyIndex(0))),
+            ("maxconn of the frontend", &self.shared.frontend(ProxyIndex(0)).connections),
             ("maxconn of the listener", &self.listener),
         ]
     }

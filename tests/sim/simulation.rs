@@ -382,7 +382,9 @@ impl Simulation {
         let at_least = plans.len() as u64;
         assert!(sum(|report| report.proxies[0].frontend.total) >= at_least);
         if self.scenario.faults.duplicate_ppm == 0 {
-            assert_eq!(failed, 0, "streams that failed");
+            // Who has said nothing and closes before there is a server has given up.
+            let quiet = plans.iter().filter(|plan| plan.request == 0).count() as u64;
+            assert!(failed <= quiet, "{failed} streams failed, {quiet} might");
         }
         let requests: usize = plans.iter().map(|plan| plan.request).sum();
         assert_eq!(bytes_in, requests as u64, "bytes from clients");

@@ -1,0 +1,253 @@
+//! What a backend promises to streams: places, queues, and whose turn it is.
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering as Atomic};
+
+use super::*;
+use crate::config::{Environment, Surroundings, load_from};
+use crate::shared::News;
+use crate::transport::Token;
+
+/// One file.
+struct File(String);
+
+impl Surroundings for File {
+    fn read(&self, _: &Path) -> std::io::Result<Vec<u8>> {
+        Ok(self.0.clone().into_bytes())
+    }
+
+    fn list(&self, _: &Path) -> std::io::Result<Option<Vec<PathBuf>>> {
+        Ok(None)
+    }
+
+    fn resolve(&self, _: &str) -> std::io::Result<Vec<std::net::IpAddr>> {
+        Ok(Vec::new())
+    }
+}
+
+struct Nobody;
+
+impl crate::shared::Wake for Nobody {
+    fn wake(&self) {}
+}
+
+/// A backend with `servers` servers, changed by `change`, and the boxes of two workers.
+fn backend(servers: usize, change: impl FnOnce(&mut Config)) -> (Backend, Arc<Mail>) {
+    let mut text = String::from(
+        "defaults\n timeout connect 1s\n timeout client 1s\n timeout server 1s\n option redispatch\n\
+         frontend f\n bind :80\n default_backend b\n maxconn 1000\nbackend b\n",
+    );
+    for server in 0..servers {
+        text.push_str(&format!(" server s{server} 192.0.2.{}:80\n", server + 1));
+    }
+    let loaded = load_from(&[PathBuf::from("x")], &Environment::default(), &File(text)).unwrap();
+    let mut config = loaded.config;
+    change(&mut config);
+    let mail = Arc::new(Mail::new(vec![Box::new(Nobody), Box::new(Nobody)]));
+    (Backend::new(&config, ProxyIndex(1), mail.clone()), mail)
+}
+
+fn maxconn(places: u32) -> impl Fn(&mut Config) {
+    move |config| {
+        for server in &mut config.proxies[1].servers {
+            server.maxconn = places;
+        }
+    }
+}
+
+fn demand(token: u64) -> Demand<'static> {
+    Demand {
+        key: None,
+        avoid: None,
+        server: None,
+        priority: Priority::default(),
+        waiter: Waiter { worker: 0, token: Token(token) },
+    }
+}
+
+fn at(ms: u64) -> Instant {
+    Instant::from_millis(ms)
+}
+
+fn assign(backend: &Backend, demand: &Demand<'_>) -> Assigned {
+    backend.enter();
+    backend.assign(demand, &mut || 7, at(1))
+}
+
+fn ticket(assigned: Assigned) -> TicketId {
+    match assigned {
+        Assigned::Queued(ticket) => ticket,
+        other => panic!("{other:?} is no ticket"),
+    }
+}
+
+/// The streams that were told to look at their tickets.
+fn told(mail: &Mail, worker: usize) -> Vec<u64> {
+    std::iter::from_fn(|| mail.next(worker))
+        .map(|news| match news {
+            News::Ticket(Token(token)) => token,
+            other => panic!("{other:?}"),
+        })
+        .collect()
+}
+
+#[test]
+fn who_finds_no_place_waits_and_is_served_in_order() {
+    let (backend, mail) = backend(2, maxconn(1));
+    assert_eq!(assign(&backend, &demand(1)), Assigned::Server(0));
+    assert_eq!(assign(&backend, &demand(2)), Assigned::Server(1));
+    let third = ticket(assign(&backend, &demand(3)));
+    let fourth = ticket(assign(&backend, &demand(4)));
+    assert_eq!((backend.turn(third), backend.queue_len()), (Turn::Wait, 2));
+    backend.release(1);
+    assert_eq!(told(&mail, 0), [3]);
+    assert_eq!((backend.turn(third), backend.turn(fourth)), (Turn::Server(1), Turn::Wait));
+    backend.release(0);
+    assert_eq!(backend.turn(fourth), Turn::Server(0));
+    assert_eq!((backend.served(), backend.queue_len()), (2, 0));
+}
+
+#[test]
+fn nobody_who_comes_later_is_served_before_those_who_wait() {
+    let (backend, _mail) = backend(1, maxconn(1));
+    assert_eq!(assign(&backend, &demand(1)), Assigned::Server(0));
+    let second = ticket(assign(&backend, &demand(2)));
+    backend.release(0);
+    // The place is kept for the second, though it has not looked yet.
+    let third = ticket(assign(&backend, &demand(3)));
+    assert_eq!((backend.turn(second), backend.turn(third)), (Turn::Server(0), Turn::Wait));
+}
+
+#[test]
+fn a_stream_that_leaves_the_queue_gives_its_turn_to_the_next() {
+    let (backend, mail) = backend(1, maxconn(1));
+    assign(&backend, &demand(1));
+    let tickets: Vec<TicketId> = (2..5).map(|at| ticket(assign(&backend, &demand(at)))).collect();
+    backend.cancel(tickets[0]);
+    backend.release(0);
+    assert_eq!(told(&mail, 0), [3]);
+    // It was told, and leaves before it has looked: the place goes on to the next.
+    backend.cancel(tickets[1]);
+    assert_eq!((told(&mail, 0), backend.turn(tickets[2])), (vec![4], Turn::Server(0)));
+    assert_eq!(backend.load(0).served, 1);
+}
+
+#[test]
+fn priority_goes_before_coming() {
+    let (backend, mail) = backend(1, maxconn(1));
+    assign(&backend, &demand(1));
+    assign(&backend, &demand(2));
+    let urgent = Priority { class: -1, offset_ms: 0 };
+    assign(&backend, &Demand { priority: urgent, ..demand(3) });
+    backend.release(0);
+    assert_eq!(told(&mail, 0), [3]);
+}
+
+#[test]
+fn a_stream_bound_to_a_server_waits_for_that_one_alone() {
+    let (backend, mail) = backend(2, |config| {
+        maxconn(1)(config);
+        config.proxies[1].servers[1].maxqueue = 1;
+    });
+    let bound = |token| Demand { server: Some(1), ..demand(token) };
+    assert_eq!(assign(&backend, &bound(1)), Assigned::Server(1));
+    let second = ticket(assign(&backend, &bound(2)));
+    assert_eq!(assign(&backend, &bound(3)), Assigned::QueueFull);
+    assert_eq!(assign(&backend, &demand(4)), Assigned::Server(0));
+    backend.release(0);
+    assert_eq!((told(&mail, 0), backend.turn(second)), (vec![], Turn::Wait));
+    backend.release(1);
+    assert_eq!(backend.turn(second), Turn::Server(1));
+}
+
+#[test]
+fn the_limit_follows_the_load_between_minconn_and_maxconn() {
+    let (backend, _mail) = backend(1, |config| {
+        config.proxies[1].fullconn = Some(20);
+        config.proxies[1].servers[0].maxconn = 10;
+        config.proxies[1].servers[0].minconn = 2;
+    });
+    // Streams 1 and 2 have places by minconn; the third makes 3 of 20: 1.5 places of 10.
+    let got: Vec<bool> =
+        (0..20).map(|at| matches!(assign(&backend, &demand(at)), Assigned::Server(_))).collect();
+    assert_eq!(got.iter().filter(|got| **got).count(), 2, "who waits is not overtaken");
+    // At full load a place that comes free lets everybody in up to maxconn.
+    backend.release(0);
+    assert_eq!(backend.load(0).served, 10);
+}
+
+#[test]
+fn a_server_that_goes_down_sends_its_queue_elsewhere() {
+    let (backend, mail) = backend(2, maxconn(1));
+    let bound = |token| Demand { server: Some(1), ..demand(token) };
+    assign(&backend, &bound(1));
+    let second = ticket(assign(&backend, &bound(2)));
+    backend.set_standing(1, false, 100);
+    assert_eq!((told(&mail, 0), backend.turn(second)), (vec![2], Turn::AskAgain));
+    assert_eq!(assign(&backend, &demand(2)), Assigned::Server(0));
+    assert_eq!(backend.usable(), (1, 0));
+    backend.release(1);
+    assert_eq!(backend.queue_len(), 0);
+}
+
+#[test]
+fn a_server_that_comes_up_takes_who_waits() {
+    let (backend, mail) = backend(2, maxconn(1));
+    backend.set_standing(1, false, 100);
+    assign(&backend, &demand(1));
+    let second = ticket(assign(&backend, &demand(2)));
+    backend.set_standing(1, true, 100);
+    assert_eq!((told(&mail, 0), backend.turn(second)), (vec![2], Turn::Server(1)));
+    backend.set_standing(0, false, 100);
+    backend.set_standing(1, false, 100);
+    assert_eq!(assign(&backend, &demand(3)), Assigned::Nobody);
+}
+
+#[test]
+fn a_cold_server_takes_less() {
+    assert_eq!(warmth(None, Duration::ZERO), 100);
+    let after = |seconds| warmth(Some(Duration::from_secs(10)), Duration::from_secs(seconds));
+    assert_eq!([after(0), after(3), after(9), after(10), after(60)], [1, 30, 90, 100, 100]);
+    let (backend, _mail) = backend(1, maxconn(10));
+    backend.set_standing(0, true, 30);
+    let got = (0..5).filter(|&at| matches!(assign(&backend, &demand(at)), Assigned::Server(_)));
+    assert_eq!(got.count(), 3);
+}
+
+#[test]
+fn places_are_exact_under_many_workers() {
+    let (backend, mail) = backend(3, maxconn(2));
+    let held: Vec<AtomicU32> = (0..3).map(|_| AtomicU32::new(0)).collect();
+    let work = |server: usize| {
+        assert!(held[server].fetch_add(1, Atomic::SeqCst) < 2, "one too many on server {server}");
+        std::thread::yield_now();
+        held[server].fetch_sub(1, Atomic::SeqCst);
+        backend.release(server);
+    };
+    std::thread::scope(|scope| {
+        for worker in 0..2 {
+            let (backend, mail, work) = (&backend, &mail, &work);
+            scope.spawn(move || {
+                for token in 0..3_000 {
+                    let waiter = Waiter { worker, token: Token(token) };
+                    backend.enter();
+                    match backend.assign(&Demand { waiter, ..demand(0) }, &mut || 7, at(token)) {
+                        Assigned::Server(server) => work(server),
+                        Assigned::Queued(ticket) if token % 7 == 0 => backend.cancel(ticket),
+                        Assigned::Queued(ticket) => loop {
+                            match backend.turn(ticket) {
+                                Turn::Server(server) => break work(server),
+                                Turn::AskAgain => panic!("nothing went down"),
+                                Turn::Wait => std::thread::yield_now(),
+                            }
+                        },
+                        other => panic!("{other:?}"),
+                    }
+                    backend.leave();
+                    while mail.next(worker).is_some() {}
+                }
+            });
+        }
+    });
+    assert_eq!((backend.served(), backend.queue_len(), backend.streams()), (0, 0, 0));
+}
