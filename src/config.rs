@@ -26,6 +26,7 @@ pub use keywords::{Keyword, Scope, Standing, keywords};
 pub use report::{Diagnostic, Excerpt, Report, Severity};
 
 mod address;
+mod balance;
 mod bind;
 mod check;
 mod condition;
@@ -35,11 +36,13 @@ mod keywords;
 mod log;
 pub mod model;
 mod nearest;
+mod options;
 mod parser;
 mod proxy;
 mod reader;
 mod report;
 mod server;
+mod source;
 mod units;
 mod words;
 

@@ -269,8 +269,8 @@ fn inactive_words_are_listed() {
     let config = good(
         "global\n daemon\n stats socket /run/x.sock mode 660 level admin\n cpu-map auto:1/1-2 0-1\n\
          log /dev/log local0 notice\n pidfile /run/x.pid\n\
-         listen l\n bind :1 defer-accept\n option tcplog\n log global\n timeout check 1s\n no option splice-auto\n no log\n\
-         server s 192.0.2.1:1 check inter 2s rise 3\n timeout connect 1\n timeout client 1\n timeout server 1\n",
+         listen l\n bind :1 tfo\n option tcplog\n log global\n timeout check 1s\n no option splice-auto\n no log\n\
+         server s 192.0.2.1:1 check cookie x\n timeout connect 1\n timeout client 1\n timeout server 1\n",
     );
     let words: Vec<&str> = config.inactive.iter().map(|inactive| &*inactive.word).collect();
     assert_eq!(
@@ -281,13 +281,10 @@ fn inactive_words_are_listed() {
             "cpu-map",
             "log",
             "pidfile",
-            "bind defer-accept",
+            "bind tfo",
             "option tcplog",
             "log",
-            "timeout check",
-            "server check",
-            "server inter",
-            "server rise",
+            "server cookie",
         ]
     );
     assert_eq!(config.inactive[2].at.line, 4);
@@ -309,7 +306,7 @@ fn a_distribution_s_configuration_loads_in_tcp_mode() {
     )
     .unwrap();
     assert!(loaded.warnings.is_empty(), "{:?}", loaded.warnings);
-    assert_eq!(loaded.config.inactive.len(), 17);
+    assert_eq!(loaded.config.inactive.len(), 16);
 }
 
 #[test]
@@ -394,7 +391,7 @@ fn every_error_of_every_file_is_reported() {
             "4: 'listen' expects an <id> argument.",
             "5: unknown keyword 'bar' in 'listen' section",
             "2: 'bind' : invalid port '99999' in ':99999'.",
-            "3: 'balance' only supports 'roundrobin' (got 'nope').",
+            "3: 'balance' only supports 'roundrobin', 'static-rr', 'leastconn', 'first', 'source', 'random', 'rdp-cookie' (got 'nope').",
         ]
     );
     let text = report.to_string();
@@ -436,8 +433,8 @@ fn errors_name_the_word_and_a_better_one() {
         ("server s 192.0.2.1:1 ssl", "'server l/s' : keyword 'ssl' is not supported by xlb yet."),
         ("acl x src 192.0.2.1", "keyword 'acl' is not supported by xlb yet."),
         ("mode http", "mode 'http' is not supported by xlb yet."),
-        ("balance leastconn", "algorithm 'leastconn' of 'balance' is not supported by xlb yet."),
-        ("balance hdr(x)", "algorithm 'hdr(x)' of 'balance' is not supported by xlb yet."),
+        ("balance uri", "algorithm 'uri' of 'balance' needs 'mode http'"),
+        ("balance hash", "algorithm 'hash' of 'balance' is not supported by xlb yet."),
         ("default_backend nope", "Proxy 'l': unable to find required default_backend: 'nope'"),
         ("default_backend li", "did you mean 'l'?"),
     ];
@@ -725,6 +722,31 @@ const BOTH_ACCEPT: &[(In, &str)] = &[
     (Global, "no strict-limits"),
     (Listen, "mode tcp"),
     (Listen, "balance roundrobin"),
+    (Listen, "balance leastconn"),
+    (Listen, "balance static-rr"),
+    (Listen, "balance first"),
+    (Listen, "balance source\n hash-type consistent djb2 avalanche"),
+    (Listen, "balance random(3)"),
+    (Listen, "balance rdp-cookie(x)"),
+    (Listen, "hash-balance-factor 150"),
+    (Listen, "option allbackups\n option abortonclose\n option nolinger\n no option nolinger"),
+    (Listen, "option tcpka\n clitcpka-idle 10s\n srvtcpka-cnt 3"),
+    (Listen, "rate-limit sessions 100\n fullconn 50\n retry-on conn-failure"),
+    (Listen, "source 127.0.0.1\n timeout queue 3s\n timeout check 1s"),
+    (Listen, "server s 127.0.0.1:80 send-proxy"),
+    (Listen, "server s 127.0.0.1:80 send-proxy-v2 proxy-v2-options crc32c,unique-id"),
+    (
+        Listen,
+        "server s 127.0.0.1:80 check inter 2s fastinter 1s downinter 5s rise 3 fall 2 port 81",
+    ),
+    (Listen, "server s 127.0.0.1:80 maxconn 5 minconn 2 maxqueue 9 slowstart 10s tcp-ut 5s"),
+    (Listen, "server s 127.0.0.1:80 check observe layer4 error-limit 5 on-error mark-down"),
+    (Listen, "server s 127.0.0.1:80 check on-marked-down shutdown-sessions"),
+    (Listen, "server s 127.0.0.1:80 agent-check agent-port 99 agent-inter 3s agent-send x"),
+    (Listen, "server s 127.0.0.1:80 source 127.0.0.1:5000-5999"),
+    (Listen, "server s 127.0.0.1:80 check\n server t 127.0.0.1:81 track s"),
+    (Listen, "server-template s 1-3 127.0.0.1:80 check"),
+    (Listen, "bind :81 accept-proxy defer-accept mss 1400 tcp-ut 5s"),
     (Listen, "balance"),
     (Listen, "retries 5"),
     (Listen, "maxconn 0"),
@@ -882,6 +904,24 @@ const BOTH_REFUSE: &[(In, &str)] = &[
     (Listen, "bind [::1:80"),
     (Listen, "bind []:80"),
     (Listen, "bind ipv4@[::]:80"),
+    (Listen, "balance random(0)"),
+    (Listen, "balance nope"),
+    (Listen, "hash-type nope"),
+    (Listen, "hash-type map-based nope"),
+    (Listen, "hash-balance-factor 50"),
+    (Listen, "retry-on"),
+    (Listen, "retry-on none 503"),
+    (Listen, "rate-limit nope 5"),
+    (Listen, "source"),
+    (Listen, "server s 127.0.0.1:80 check inter 0"),
+    (Listen, "server s 127.0.0.1:80 observe nope"),
+    (Listen, "server s 127.0.0.1:80 on-error nope"),
+    (Listen, "server s 127.0.0.1:80 on-marked-down nope"),
+    (Listen, "server s 127.0.0.1:80 track nope/nope"),
+    (Listen, "server s 127.0.0.1:80 agent-check"),
+    (Listen, "server s 127.0.0.1:80 source"),
+    (Listen, "server s 127.0.0.1:80 proxy-v2-options nope"),
+    (Listen, "server-template s 0 127.0.0.1:80"),
     (Listen, "bind :81 nope"),
     (Listen, "bind :81 nice 2000"),
     (Listen, "bind :81 name"),
@@ -898,12 +938,9 @@ const BOTH_REFUSE: &[(In, &str)] = &[
 /// Lines that HAProxy accepts and xlb refuses, with the reason.
 const ONLY_HAPROXY_ACCEPTS: &[(In, &str, &str)] = &[
     (Listen, "mode http", "not yet"),
-    (Listen, "balance leastconn", "not yet"),
     (Listen, "acl x src 127.0.0.1", "not yet"),
-    (Listen, "server s 127.0.0.1:80 send-proxy", "not yet: it changes what the server receives"),
     (Listen, "server s 0.0.0.0:80", "not yet: the address that the client aimed at"),
     (Listen, "bind /tmp/xlb-test.sock", "not yet: UNIX sockets"),
-    (Listen, "bind :81 accept-proxy", "not yet: it changes what the client sends"),
     (File, "userlist u\n user a insecure-password b", "not yet"),
     (Listen, "bind 127.0.0.1:8080", "a connection must have one listener"),
     (Listen, "maxconn x", "HAProxy reads a word that is no number as 0"),
@@ -923,6 +960,8 @@ const ONLY_HAPROXY_ACCEPTS: &[(In, &str, &str)] = &[
 /// Lines that xlb accepts and HAProxy refuses, with the reason.
 const ONLY_XLB_ACCEPTS: &[(In, &str, &str)] = &[
     (File, ".if strstr(abc,b)\n.endif", "newer than HAProxy 2.6"),
+    (Listen, "timeout client-hs 1s", "newer than HAProxy 2.6"),
+    (Listen, "server s 127.0.0.1:80 check init-state down", "newer than HAProxy 2.6"),
     (Global, "interface eth0", "xlb's own"),
     (Global, "address 192.0.2.5/24", "xlb's own"),
     (Global, "source-ports 16384-32767", "xlb's own"),

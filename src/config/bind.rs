@@ -5,6 +5,8 @@
 //! Never: binds
 //! Read:  docs/configuration.md, "bind"
 
+use std::time::Duration;
+
 use super::address::{self, Family, Host};
 use super::global::interface_name;
 use super::keywords::{self, Found, Scope};
@@ -37,6 +39,10 @@ struct Parameters {
     interface: Option<String>,
     nice: i32,
     families: Option<Families>,
+    accept_proxy: bool,
+    defer_accept: bool,
+    mss: Option<u16>,
+    user_timeout: Option<Duration>,
 }
 
 /// Reads a line into listeners.
@@ -76,9 +82,10 @@ pub(super) fn parse(line: &Line<'_>, context: &mut Context<'_>) -> Result<Vec<Bi
                 nice: parameters.nice,
                 carrier: Carrier::Wire,
                 rights: SocketRights::default(),
-                accept_proxy: false,
-                mss: None,
-                user_timeout: None,
+                accept_proxy: parameters.accept_proxy,
+                defer_accept: parameters.defer_accept,
+                mss: parameters.mss,
+                user_timeout: parameters.user_timeout,
             },
             maxconn: parameters.maxconn,
             id: None,
@@ -150,6 +157,24 @@ fn active(parameters: &mut Parameters, name: &str, rest: &[&str]) -> Result<usiz
             let name = value.ok_or_else(|| "'interface' : missing interface name".to_string())?;
             parameters.interface = Some(interface_name(name)?);
         }
+        "accept-proxy" => {
+            parameters.accept_proxy = true;
+            return Ok(0);
+        }
+        "defer-accept" => {
+            parameters.defer_accept = true;
+            return Ok(0);
+        }
+        "mss" => {
+            // HAProxy takes a negative one for the most that it would accept, which is the same here.
+            let mss = number(-65_535, 65_535)?.unsigned_abs();
+            parameters.mss = u16::try_from(mss).ok().filter(|mss| *mss > 0);
+        }
+        "tcp-ut" => {
+            let word = value.unwrap_or_default();
+            let time = units::time(word).map_err(|error| error.of_time(word, name))?;
+            parameters.user_timeout = Some(time).filter(|time| *time > Duration::ZERO);
+        }
         "v4v6" => {
             parameters.families = Some(Families::Both);
             return Ok(0);
@@ -175,13 +200,13 @@ mod tests {
     #[test]
     fn parameters_hold_for_the_whole_line() {
         let (drafts, inactive) =
-            binds(":80,web.example:81-82 nice 5 id 7 maxconn 0 name x tfo mss 1400");
+            binds(":80,web.example:81-82 nice 5 id 7 maxconn 0 name x tfo cc reno");
         let drafts = drafts.unwrap();
         assert_eq!(drafts.iter().map(|draft| draft.bind.port).collect::<Vec<_>>(), [80, 81, 82]);
         assert!(drafts.iter().all(|draft| draft.bind.nice == 5 && draft.maxconn.is_none()));
         assert_eq!(drafts.iter().map(|draft| draft.id).collect::<Vec<_>>(), [Some(7), None, None]);
         assert_eq!(drafts[1].bind.address, Some("192.0.2.7".parse().unwrap()));
-        assert_eq!(inactive, ["bind tfo", "bind mss"]);
+        assert_eq!(inactive, ["bind tfo", "bind cc"]);
     }
 
     #[test]

@@ -5,8 +5,8 @@
 //! Never: reads a word again
 //! Read:  docs/configuration.md, "Checks"
 
-use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 
 use super::Loaded;
@@ -14,12 +14,13 @@ use super::bind::BindDraft;
 use super::global::GlobalDraft;
 use super::model::{
     Bind, Config, Families, Global, HealthCheck, Location, MAXCONN_DEFAULT, OwnAddress, Proxy,
-    ProxyIndex, ProxyKind, ProxyOptions,
+    ProxyIndex, ProxyKind, Server, ServerId,
 };
 use super::nearest::suggestion;
 use super::parser::Parser;
 use super::proxy::ProxyDraft;
 use super::report::{Diagnostic, Report, Severity};
+use super::server::ServerDraft;
 
 /// Turns drafts into a configuration.
 pub(super) fn finish(parser: Parser<'_>) -> Result<Loaded, Report> {
@@ -29,7 +30,7 @@ pub(super) fn finish(parser: Parser<'_>) -> Result<Loaded, Report> {
     let global = finish_global(global, &mut report);
     check_ids(&drafts, &mut report);
     let backends = backends(&drafts);
-    let proxies: Vec<Proxy> = drafts
+    let mut proxies: Vec<Proxy> = drafts
         .iter()
         .enumerate()
         .map(|(index, draft)| {
@@ -38,6 +39,8 @@ pub(super) fn finish(parser: Parser<'_>) -> Result<Loaded, Report> {
             finish_proxy(draft, default_backend, maxconn.unwrap_or(MAXCONN_DEFAULT))
         })
         .collect();
+    number_proxies(&mut proxies);
+    resolve_tracks(&mut proxies, &drafts, &mut report);
     for proxy in &proxies {
         check_server_names(proxy, &mut report);
     }
@@ -214,18 +217,94 @@ fn finish_proxy(draft: &ProxyDraft, default_backend: Option<ProxyIndex>, maxconn
         binds: draft.binds.iter().map(bind).collect(),
         default_backend,
         balance: settings.balance.clone(),
-        servers: draft.servers.iter().map(|server| server.server.clone()).collect(),
+        servers: servers(draft),
         timeouts: settings.timeouts,
         retries: settings.retries,
         redispatch: settings.redispatch,
-        rate_limit_sessions: None,
-        fullconn: None,
+        rate_limit_sessions: settings.options.rate_limit_sessions,
+        fullconn: settings.options.fullconn,
         id: draft.id.as_ref().map_or(0, |(_, id)| *id),
-        options: ProxyOptions::default(),
-        client_keepalive: None,
-        server_keepalive: None,
+        options: settings.options.flags,
+        client_keepalive: settings.options.client_keepalive.finish(),
+        server_keepalive: settings.options.server_keepalive.finish(),
         health_check: HealthCheck::default(),
-        source: None,
+        source: settings.source.clone(),
+    }
+}
+
+/// Servers with their numbers: those that state none have the first free ones, in order, from 1.
+fn servers(draft: &ProxyDraft) -> Vec<Server> {
+    let stated: HashSet<u32> = draft.servers.iter().filter_map(|server| server.id).collect();
+    let mut free = (1..).filter(|id| !stated.contains(id));
+    let number = |server: &ServerDraft| {
+        let id = server.id.or_else(|| free.next()).expect("numbers do not run out");
+        Server { id, ..server.server.clone() }
+    };
+    draft.servers.iter().map(number).collect()
+}
+
+/// The same for proxies.
+fn number_proxies(proxies: &mut [Proxy]) {
+    let stated: HashSet<u32> = proxies.iter().map(|proxy| proxy.id).collect();
+    let mut free = (1..).filter(|id| !stated.contains(id));
+    for proxy in proxies.iter_mut().filter(|proxy| proxy.id == 0) {
+        proxy.id = free.next().expect("numbers do not run out");
+    }
+}
+
+/// Finds the servers that `track` names, and follows each to one that is checked.
+fn resolve_tracks(proxies: &mut [Proxy], drafts: &[ProxyDraft], report: &mut Report) {
+    for (index, draft) in drafts.iter().enumerate() {
+        for (at, server) in draft.servers.iter().enumerate() {
+            let Some(words) = &server.track else { continue };
+            let (backend, name) = words.split_once('/').unwrap_or((&draft.name, words));
+            let is_meant = |proxy: &Proxy| &*proxy.name == backend && proxy.kind.is_backend();
+            let found = proxies.iter().position(is_meant).and_then(|proxy| {
+                let servers = &proxies[proxy].servers;
+                let index = servers.iter().position(|server| &*server.name == name)?;
+                Some(ServerId { proxy: ProxyIndex(proxy), index })
+            });
+            match found {
+                Some(id) => proxies[index].servers[at].track = Some(id),
+                None => {
+                    let text = format!(
+                        "proxy '{}', server '{}': unable to find required server '{words}' for tracking.",
+                        draft.name, server.server.name
+                    );
+                    report.alert(Some(&server.server.at), text);
+                }
+            }
+        }
+    }
+    check_tracks(proxies, report);
+}
+
+/// A chain of servers that track each other must end at one that is checked.
+fn check_tracks(proxies: &[Proxy], report: &mut Report) {
+    let server = |id: ServerId| &proxies[id.proxy.0].servers[id.index];
+    for (proxy, tracker) in proxies.iter().flat_map(|p| p.servers.iter().map(move |s| (p, s))) {
+        let Some(first) = tracker.track else { continue };
+        let mut seen = HashSet::new();
+        let mut last = first;
+        while let Some(next) = server(last).track {
+            if !seen.insert(last) {
+                break;
+            }
+            last = next;
+        }
+        let tracked = server(last);
+        let problem = if seen.contains(&last) {
+            "belongs to a chain that tracks itself"
+        } else if tracked.check.is_none() && tracked.agent.is_none() {
+            "is not checked itself"
+        } else {
+            continue;
+        };
+        let text = format!(
+            "proxy '{}', server '{}': unable to use {}/{} for tracking: it {problem}.",
+            proxy.name, tracker.name, proxies[last.proxy.0].name, tracked.name
+        );
+        report.alert(Some(&tracker.at), text);
     }
 }
 

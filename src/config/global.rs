@@ -54,6 +54,28 @@ fn active(
     match line.name {
         "address" => global.addresses.push(address(line)?),
         "interface" => interfaces(global, line)?,
+        "max-spread-checks" => {
+            let word = line.only("a time")?;
+            let time = units::time(word).map_err(|error| error.of_time(word, line.name))?;
+            global.max_spread_checks = Some(time);
+        }
+        "maxconnrate" => limit(&mut global.maxconnrate, line, context)?,
+        "maxsessrate" => limit(&mut global.maxsessrate, line, context)?,
+        "maxsslrate" => limit(&mut global.maxsslrate, line, context)?,
+        "spread-checks" => {
+            global.spread_checks = u32::try_from(number(line, 0..=50)?).expect("in range");
+        }
+        "tune.buffers.limit" => limit(&mut global.buffers_limit, line, context)?,
+        "tune.buffers.reserve" => limit(&mut global.buffers_reserve, line, context)?,
+        "tune.bufsize" => {
+            let size = size(line, BUFSIZE_MIN)?;
+            once(&mut global.bufsize, size, line, context);
+        }
+        "tune.maxrewrite" => {
+            let size = size(line, 0)?;
+            once(&mut global.maxrewrite, size, line, context);
+        }
+        "tune.runqueue-depth" => limit(&mut global.runqueue_depth, line, context)?,
         "maxconn" => {
             let number = number(line, 0..=i64::from(i32::MAX))?;
             // 0 is HAProxy's way to say "as many as you can": here, nothing said.
@@ -118,17 +140,6 @@ fn inactive(
             let path = PathBuf::from(line.only("a file name as an argument")?);
             once(&mut draft.global.pidfile, path, line, context);
         }
-        "tune.bufsize" => {
-            let word = line.only("a size")?;
-            let size = units::size(word).map_err(|error| error.of_size(word, line.name))?;
-            if !(BUFSIZE_MIN..=BUFSIZE_MAX).contains(&size) {
-                return Err(format!(
-                    "'{}' : invalid value '{word}', permitted are {BUFSIZE_MIN} to {BUFSIZE_MAX}.",
-                    line.name
-                )
-                .into());
-            }
-        }
         name => unreachable!("'{name}' is listed as inactive with a form of its own"),
     }
     context.note_inactive(line.at, line.name);
@@ -139,6 +150,27 @@ fn number(line: &Line<'_>, range: std::ops::RangeInclusive<i64>) -> Result<i64, 
     let number = units::integer(line.argument(0), range, line.name)?;
     line.at_most(1)?;
     Ok(number)
+}
+
+/// A limit that is a number; 0 is none.
+fn limit(slot: &mut Option<u32>, line: &Line<'_>, context: &mut Context<'_>) -> Result<(), Fault> {
+    let number = number(line, 0..=i64::from(i32::MAX))?;
+    once(slot, u32::try_from(number).expect("in range"), line, context);
+    *slot = slot.filter(|limit| *limit > 0);
+    Ok(())
+}
+
+fn size(line: &Line<'_>, least: u32) -> Result<u32, Fault> {
+    let word = line.only("a size")?;
+    let size = units::size(word).map_err(|error| error.of_size(word, line.name))?;
+    if !(least..=BUFSIZE_MAX).contains(&size) {
+        return Err(format!(
+            "'{}' : invalid value '{word}', permitted are {least} to {BUFSIZE_MAX}.",
+            line.name
+        )
+        .into());
+    }
+    Ok(size)
 }
 
 /// The first value stays, as in HAProxy.

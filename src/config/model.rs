@@ -304,6 +304,8 @@ pub struct Bind {
     pub rights: SocketRights,
     /// `accept-proxy`: each connection begins with a PROXY header.
     pub accept_proxy: bool,
+    /// `defer-accept`: a connection is one once the client has said something.
+    pub defer_accept: bool,
     /// `mss`: the largest segment to announce, bytes of payload.
     pub mss: Option<u16>,
     /// `tcp-ut`: bytes that stay unacknowledged for so long end the connection.

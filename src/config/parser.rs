@@ -87,11 +87,23 @@ impl Context<'_> {
 
     /// The address of a name, of the wanted family.
     pub(super) fn resolve(&self, name: &str, family: Option<Family>) -> Result<IpAddr, Fault> {
-        let addresses = self.surroundings.resolve(name).unwrap_or_default();
-        addresses
-            .into_iter()
-            .find(|&address| family.is_none_or(|family| family == Family::of(address)))
-            .ok_or_else(|| format!("could not resolve address '{name}'.").into())
+        self.resolve_all(name, family).map(|addresses| addresses[0])
+    }
+
+    /// All addresses of a name, of the wanted family: one at least.
+    pub(super) fn resolve_all(
+        &self,
+        name: &str,
+        family: Option<Family>,
+    ) -> Result<Vec<IpAddr>, Fault> {
+        let mut addresses = self.surroundings.resolve(name).unwrap_or_default();
+        addresses.retain(|&address| family.is_none_or(|family| family == Family::of(address)));
+        let mut seen = std::collections::BTreeSet::new();
+        addresses.retain(|address| seen.insert(*address));
+        if addresses.is_empty() {
+            return Err(format!("could not resolve address '{name}'.").into());
+        }
+        Ok(addresses)
     }
 
     /// A word that its scope has and that is not active: notes or refuses it.

@@ -9,11 +9,12 @@ use std::time::Duration;
 
 use super::bind::{self, BindDraft};
 use super::keywords::{Found, Shape};
-use super::model::{Balance, Location, ProxyKind, Redispatch, Timeouts};
+use super::model::{Balance, Location, ProxyKind, Redispatch, ServerSource, Timeouts};
+use super::options::OptionSettings;
 use super::parser::{Context, Form, Line};
 use super::report::Fault;
 use super::server::{self, ServerDraft, ServerSettings};
-use super::{log, units};
+use super::{balance, log, source, units};
 
 /// HAProxy's number of connection attempts after the first.
 const RETRIES_DEFAULT: u32 = 3;
@@ -29,6 +30,8 @@ pub(super) struct Settings {
     pub(super) retries: u32,
     pub(super) redispatch: Redispatch,
     pub(super) disabled: bool,
+    pub(super) options: OptionSettings,
+    pub(super) source: Option<ServerSource>,
     server: ServerSettings,
 }
 
@@ -43,6 +46,8 @@ impl Default for Settings {
             retries: RETRIES_DEFAULT,
             redispatch: Redispatch::default(),
             disabled: false,
+            options: OptionSettings::default(),
+            source: None,
             server: ServerSettings::default(),
         }
     }
@@ -213,15 +218,32 @@ pub(super) fn name_clash(draft: &ProxyDraft, others: &[ProxyDraft]) -> Option<Fa
 }
 
 /// Words that only a frontend, or only a backend follows.
-const OF_FRONTENDS: &[&str] =
-    &["backlog", "bind", "default_backend", "maxconn", "timeout client", "timeout client-fin"];
+const OF_FRONTENDS: &[&str] = &[
+    "backlog",
+    "bind",
+    "default_backend",
+    "maxconn",
+    "option clitcpka",
+    "rate-limit",
+    "timeout client",
+    "timeout client-fin",
+    "timeout client-hs",
+];
 const OF_BACKENDS: &[&str] = &[
     "balance",
     "default-server",
     "fullconn",
+    "hash-balance-factor",
+    "hash-type",
+    "option abortonclose",
+    "option allbackups",
     "option redispatch",
+    "option srvtcpka",
     "retries",
+    "retry-on",
     "server",
+    "server-template",
+    "source",
     "timeout check",
     "timeout connect",
     "timeout queue",
@@ -230,7 +252,7 @@ const OF_BACKENDS: &[&str] = &[
     "timeout tunnel",
 ];
 /// Words that make no sense as a default.
-const NOT_IN_DEFAULTS: &[&str] = &["bind", "description", "id", "server"];
+const NOT_IN_DEFAULTS: &[&str] = &["bind", "description", "id", "server", "server-template"];
 
 /// Reads one statement of a section.
 pub(super) fn statement(
@@ -293,7 +315,7 @@ fn active(draft: &mut ProxyDraft, line: &Line<'_>, context: &mut Context<'_>) ->
     let settings = &mut draft.settings;
     match line.name {
         "backlog" => settings.backlog = Some(number(line)?).filter(|limit| *limit > 0),
-        "balance" => settings.balance = balance(line)?,
+        "balance" => settings.balance.algorithm = balance::algorithm(line)?,
         "bind" => {
             let binds = bind::parse(line, context)?;
             unique_id(binds[0].id, draft.binds.iter().map(|b| (b.id, &b.bind.at)))?;
@@ -317,6 +339,8 @@ fn active(draft: &mut ProxyDraft, line: &Line<'_>, context: &mut Context<'_>) ->
             line.at_most(0)?;
             settings.disabled = false;
         }
+        "hash-balance-factor" => settings.balance.balance_factor = balance::factor(line)?,
+        "hash-type" => settings.balance.hash_type = balance::hash_type(line)?,
         "id" => {
             let id = units::integer(line.argument(0), 1..=i64::from(i32::MAX), line.name)?;
             line.at_most(1)?;
@@ -327,12 +351,25 @@ fn active(draft: &mut ProxyDraft, line: &Line<'_>, context: &mut Context<'_>) ->
         "mode" => mode(line)?,
         "option redispatch" => settings.redispatch = redispatch(line)?,
         "retries" => settings.retries = number(line)?,
+        "server-template" => {
+            for server in server::template(&draft.name, &settings.server, line, context)? {
+                draft.servers.push(server);
+            }
+        }
+        "source" => {
+            let (source, taken) = source::source(line.arguments, context)?;
+            line.at_most(taken)?;
+            settings.source = Some(source);
+        }
         "server" => {
             let server = server::server(&draft.name, &settings.server, line, context)?;
             unique_id(server.id, draft.servers.iter().map(|s| (s.id, &s.server.at)))?;
             draft.servers.push(server);
         }
-        name => unreachable!("'{name}' is listed as active"),
+        name => {
+            let known = settings.options.take(line, context)?;
+            assert!(known, "'{name}' is listed as active");
+        }
     }
     Ok(())
 }
@@ -369,8 +406,11 @@ fn timeout(
     let timeouts = &mut draft.settings.timeouts;
     let slot = match name {
         "client" => &mut timeouts.client,
+        "check" => &mut timeouts.check,
         "client-fin" => &mut timeouts.client_fin,
+        "client-hs" => &mut timeouts.client_hs,
         "connect" => &mut timeouts.connect,
+        "queue" => &mut timeouts.queue,
         "server" => &mut timeouts.server,
         "server-fin" => &mut timeouts.server_fin,
         "tunnel" => &mut timeouts.tunnel,
@@ -396,40 +436,6 @@ fn mode(line: &Line<'_>) -> Result<(), Fault> {
         )),
         "health" => Err("'mode health' doesn't exist anymore.".to_string().into()),
         mode => Err(format!("unknown proxy mode '{mode}'.").into()),
-    }
-}
-
-/// Algorithms of HAProxy that are not here.
-const UNSUPPORTED_ALGORITHMS: &[&str] = &[
-    "first",
-    "hash",
-    "leastconn",
-    "log-hash",
-    "random",
-    "rdp-cookie",
-    "source",
-    "static-rr",
-    "sticky",
-    "uri",
-    "url_param",
-    "hdr",
-];
-
-fn balance(line: &Line<'_>) -> Result<Balance, Fault> {
-    match line.argument(0) {
-        // Without an algorithm it is the default one.
-        None => Ok(Balance::default()),
-        Some("roundrobin") => {
-            line.at_most(1)?;
-            Ok(Balance::default())
-        }
-        Some(word) if UNSUPPORTED_ALGORITHMS.contains(&word.split('(').next().unwrap_or(word)) => {
-            Err(Fault::hinted(
-                format!("algorithm '{word}' of 'balance' is not supported by xlb yet."),
-                "'balance roundrobin' is.",
-            ))
-        }
-        Some(word) => Err(format!("'balance' only supports 'roundrobin' (got '{word}').").into()),
     }
 }
 

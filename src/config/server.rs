@@ -5,34 +5,33 @@
 //! Never: connects
 //! Read:  docs/configuration.md, "server"
 
+mod checking;
+mod words;
+
+use std::net::IpAddr;
+use std::ops::RangeInclusive;
+
 use super::address::{self, Host};
 use super::keywords::{self, Found, Scope};
-use super::model::{Carrier, Server};
+use super::model::{Carrier, Server, ServerPort};
 use super::nearest::suggestion;
 use super::parser::{Context, Line, unsupported};
 use super::proxy::invalid_character;
 use super::report::Fault;
 use super::units;
 
-/// What a server has when its line does not say; `default-server` changes it for the lines below.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct ServerSettings {
-    weight: u32,
-    disabled: bool,
-    backup: bool,
-}
+pub(super) use words::ServerSettings;
 
-impl Default for ServerSettings {
-    fn default() -> Self {
-        Self { weight: 1, disabled: false, backup: false }
-    }
-}
+/// Servers of one template at most: more is a typing mistake.
+const TEMPLATE_MAX: u32 = 65_536;
 
 /// A server while its proxy is read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct ServerDraft {
     pub(super) server: Server,
     pub(super) id: Option<u32>,
+    /// `track`: the words of the line.
+    pub(super) track: Option<String>,
 }
 
 /// `server <name> <addr>[:<port>] [parameter]...`
@@ -45,53 +44,99 @@ pub(super) fn server(
     let [name, text, words @ ..] = line.arguments else {
         return Err("'server' expects <name> and <addr>[:<port>] as arguments.".to_string().into());
     };
-    if let Some(c) = invalid_character(name) {
-        return Err(format!("character '{c}' is not permitted in server name '{name}'.").into());
-    }
-    let of_line = |fault: Fault| Fault {
-        text: format!("'server {proxy}/{name}' : {}", fault.text),
-        hint: fault.hint,
-    };
-    let endpoint = address::endpoint(text).map_err(of_line)?;
-    let port = address::server_port(endpoint.port, text).map_err(of_line)?;
+    check_name(name, "server name")?;
+    let of_line = |fault| of_server(proxy, name, fault);
+    let place = place(text).map_err(of_line)?;
     let mut settings = settings.clone();
     // Before the name is resolved: an error that needs no resolver is found without one.
     let id = parameters(&mut settings, line, words, true, context).map_err(of_line)?;
-    let address = match endpoint.host {
-        Host::Address(address) => address,
-        Host::Name(name, family) => context.resolve(&name, family).map_err(of_line)?,
-        Host::Any(_) => {
-            return Err(of_line(Fault::hinted(
+    let address = place.addresses(text, context).map_err(of_line)?[0];
+    let server = settings.server(line.at, name, address, place.port, place.carrier);
+    Ok(ServerDraft { server, id, track: settings.check.track })
+}
+
+/// `server-template <prefix> <number>|<first>-<last> <addr>[:<port>] [parameter]...`: as many servers. They
+/// have the addresses of a name in turn; those for which none is left are disabled.
+pub(super) fn template(
+    proxy: &str,
+    settings: &ServerSettings,
+    line: &Line<'_>,
+    context: &mut Context<'_>,
+) -> Result<Vec<ServerDraft>, Fault> {
+    let [prefix, count, text, words @ ..] = line.arguments else {
+        return Err(Fault::hinted(
+            "'server-template' expects <prefix>, <number> or <first>-<last>, and <addr>[:<port>].",
+            "for example: 'server-template web 1-5 web.example:80 check'.",
+        ));
+    };
+    check_name(prefix, "server name")?;
+    let of_line = |fault| of_server(proxy, prefix, fault);
+    let numbers = template_range(count).map_err(of_line)?;
+    let place = place(text).map_err(of_line)?;
+    let mut settings = settings.clone();
+    let id = parameters(&mut settings, line, words, true, context).map_err(of_line)?;
+    let addresses = place.addresses(text, context).map_err(of_line)?;
+    let draft = |(index, number): (usize, u32)| {
+        let name = format!("{prefix}{number}");
+        let address = addresses.get(index).or(addresses.last()).expect("a name has an address");
+        let mut server =
+            settings.server(line.at, &name, *address, place.port, place.carrier.clone());
+        server.disabled |= index >= addresses.len() && place.is_name;
+        ServerDraft { server, id: id.filter(|_| index == 0), track: settings.check.track.clone() }
+    };
+    Ok(numbers.enumerate().map(draft).collect())
+}
+
+fn template_range(text: &str) -> Result<RangeInclusive<u32>, Fault> {
+    let number = |text: &str| text.parse::<u32>().ok().filter(|number| *number > 0);
+    let range = match text.split_once('-') {
+        Some((first, last)) => number(first).zip(number(last)),
+        None => number(text).map(|count| (1, count)),
+    };
+    match range.filter(|(first, last)| first <= last && last - first < TEMPLATE_MAX) {
+        Some((first, last)) => Ok(first..=last),
+        None => Err(format!("'{text}' is neither a number of servers nor a range of them.").into()),
+    }
+}
+
+fn check_name(name: &str, what: &str) -> Result<(), Fault> {
+    match invalid_character(name) {
+        None => Ok(()),
+        Some(c) => Err(format!("character '{c}' is not permitted in {what} '{name}'.").into()),
+    }
+}
+
+fn of_server(proxy: &str, name: &str, fault: Fault) -> Fault {
+    Fault { text: format!("'server {proxy}/{name}' : {}", fault.text), hint: fault.hint }
+}
+
+/// Where a server is, before names are resolved.
+struct Place {
+    host: Host,
+    port: ServerPort,
+    carrier: Carrier,
+    is_name: bool,
+}
+
+fn place(text: &str) -> Result<Place, Fault> {
+    let endpoint = address::endpoint(text)?;
+    let port = address::server_port(endpoint.port, text)?;
+    let is_name = matches!(endpoint.host, Host::Name(..));
+    Ok(Place { host: endpoint.host, port, carrier: Carrier::Wire, is_name })
+}
+
+impl Place {
+    /// One address or more.
+    fn addresses(&self, text: &str, context: &Context<'_>) -> Result<Vec<IpAddr>, Fault> {
+        match &self.host {
+            Host::Address(address) => Ok(vec![*address]),
+            Host::Name(name, family) => context.resolve_all(name, *family),
+            Host::Any(_) => Err(Fault::hinted(
                 format!("address '{text}' is not supported by xlb yet."),
                 "without an address HAProxy connects to the one that the client aimed at.",
-            )));
+            )),
         }
-    };
-    let ServerSettings { weight, disabled, backup } = settings;
-    let server = Server {
-        at: line.at.clone(),
-        name: (*name).into(),
-        id: id.unwrap_or(0),
-        carrier: Carrier::Wire,
-        address,
-        port,
-        weight,
-        disabled,
-        backup,
-        maxconn: 0,
-        minconn: 0,
-        maxqueue: 0,
-        slowstart: None,
-        check: None,
-        agent: None,
-        track: None,
-        shutdown_when_down: false,
-        shutdown_backups_when_up: false,
-        send_proxy: None,
-        source: None,
-        user_timeout: None,
-    };
-    Ok(ServerDraft { server, id })
+    }
 }
 
 /// `default-server [parameter]...`
@@ -126,7 +171,13 @@ fn parameters(
                     .to_string()
                     .into());
             }
-            Some(Found::Active) => active(settings, &mut id, word, rest.first().copied())?,
+            Some(Found::Active) if *word == "id" => {
+                let value = rest.first().copied();
+                let number = units::integer(value, 1..=i64::from(i32::MAX), "id")?;
+                id = Some(u32::try_from(number).expect("in range"));
+                1
+            }
+            Some(Found::Active) => settings.take(word, rest, context)?,
             Some(Found::Inactive(shape)) => {
                 context.note_inactive(line.at, format!("server {word}"));
                 keywords::consume(word, shape, rest)?
@@ -136,35 +187,10 @@ fn parameters(
         };
         words = &rest[taken..];
     }
-    Ok(id)
-}
-
-/// Takes one parameter; how many words after its name are its own.
-fn active(
-    settings: &mut ServerSettings,
-    id: &mut Option<u32>,
-    name: &str,
-    value: Option<&str>,
-) -> Result<usize, Fault> {
-    let number = |low: i64, high: i64| {
-        units::integer(value, low..=high, name).map(|n| u32::try_from(n).expect("in range"))
-    };
-    match name {
-        "backup" => settings.backup = true,
-        "no-backup" => settings.backup = false,
-        "disabled" => settings.disabled = true,
-        "enabled" => settings.disabled = false,
-        "id" => {
-            *id = Some(number(1, i64::from(i32::MAX))?);
-            return Ok(1);
-        }
-        "weight" => {
-            settings.weight = number(0, 256)?;
-            return Ok(1);
-        }
-        name => unreachable!("'{name}' is listed as active"),
+    match settings.check.fault() {
+        Some(fault) => Err(fault),
+        None => Ok(id),
     }
-    Ok(0)
 }
 
 fn unknown(word: &str, is_server: bool) -> Fault {
@@ -183,20 +209,20 @@ mod tests {
     use super::*;
 
     fn read(words: &str) -> (Result<ServerDraft, Fault>, Vec<String>) {
-        let settings = ServerSettings { weight: 9, disabled: false, backup: true };
+        let settings = ServerSettings { weight: 9, backup: true, ..ServerSettings::default() };
         with_line("server", words, |line, context| server("pool", &settings, line, context))
     }
 
     #[test]
     fn a_line_goes_before_default_server() {
-        let (draft, inactive) = read("a web.example:80 weight 5 id 3 check inter 2s");
-        let ServerDraft { server, id } = draft.unwrap();
+        let (draft, inactive) = read("a web.example:80 weight 5 id 3 pool-max-conn 3 cookie x");
+        let ServerDraft { server, id, .. } = draft.unwrap();
         assert_eq!((server.weight, server.backup, id), (5, true, Some(3)));
         assert_eq!(
             (server.address.to_string().as_str(), server.port),
             ("192.0.2.7", ServerPort::Fixed(80))
         );
-        assert_eq!(inactive, ["server check", "server inter"]);
+        assert_eq!(inactive, ["server pool-max-conn", "server cookie"]);
         let plain = read("a 192.0.2.1 no-backup").0.unwrap().server;
         assert_eq!((plain.weight, plain.backup, plain.port), (9, false, ServerPort::Offset(0)));
     }
