@@ -11,6 +11,7 @@
 
 mod queues;
 mod retry;
+mod standing;
 #[cfg(test)]
 mod tests;
 
@@ -23,11 +24,13 @@ use slotmap::SlotMap;
 
 pub use queues::{Turn, Waiter};
 pub use retry::{Tried, is_undetermined, moves_on};
+pub use standing::{Effect, Said};
 
 use queues::Ticket;
 
 use crate::clock::Instant;
 use crate::config::model::{Algorithm, Config, Proxy, ProxyIndex, Server, ServerId, ServerPort};
+use crate::health::Health;
 use crate::lb::{self, Balancer, Pick, Room, WEIGHT_SCALE};
 use crate::queue::{Numbers, Priority, Queue, TicketId};
 use crate::shared::Mail;
@@ -80,6 +83,7 @@ struct Member {
     maxconn: u32,
     minconn: u32,
     maxqueue: u32,
+    /// In sixteenths.
     weight: u32,
     /// Places taken on it.
     served: u32,
@@ -87,6 +91,9 @@ struct Member {
     queue: Queue,
     /// It takes streams: it is up and not to be drained.
     is_usable: bool,
+    /// It was to finish what it had.
+    was_stopping: bool,
+    health: Health,
     /// Between 0 and 100 while it warms up (`slowstart`).
     warmth: u32,
 }
@@ -248,23 +255,6 @@ impl Backend {
         }
     }
 
-    /// What is known of a server's standing changed: whether it takes streams, and how warm it is, in
-    /// percent. Those who wait for a server that takes none any more look for another.
-    pub fn set_standing(&self, server: usize, is_usable: bool, warmth: u32) {
-        let mut state = self.lock();
-        let member = &mut state.members[server];
-        let was_usable = std::mem::replace(&mut member.is_usable, is_usable);
-        member.warmth = warmth;
-        let weight = member.effective_weight();
-        state.balancer.set_weight(server, weight);
-        state.balancer.set_usable(server, is_usable);
-        if was_usable && !is_usable {
-            state.redistribute(server, &self.config, &self.mail);
-        } else if is_usable {
-            self.serve_waiting(&mut state, server);
-        }
-    }
-
     /// Servers that can be used: active ones and backups.
     pub fn usable(&self) -> (usize, usize) {
         let state = self.lock();
@@ -291,18 +281,21 @@ impl Backend {
         self.lock().served
     }
 
-    /// Gives free places of a server to those whose turn it is.
-    fn serve_waiting(&self, state: &mut State, server: usize) {
+    /// Gives free places of a server to those whose turn it is; how many got one.
+    fn serve_waiting(&self, state: &mut State, server: usize) -> usize {
         let streams = self.streams();
         // A server that is not chosen does not serve those who wait for any: no backup while an active
         // one works, no server without a weight.
         let serves_all = state.members[server].effective_weight() > 0
             && state.members[server].is_usable
             && (!self.config.servers[server].backup || state.balancer.active() == 0);
+        let mut served = 0;
         while !state.members[server].has_no_place(streams, self.fullconn) {
             let Some(waiter) = state.grant(server, serves_all) else { break };
             waiter.tell(&self.mail);
+            served += 1;
         }
+        served
     }
 
     /// A worker that panics ends the process: a poisoned lock is never seen.
@@ -345,14 +338,17 @@ impl State {
 
 impl Member {
     fn new(server: &Server) -> Self {
+        let health = Health::new(server);
         Member {
             maxconn: server.maxconn,
             minconn: server.minconn,
             maxqueue: server.maxqueue,
-            weight: server.weight,
+            weight: server.weight * WEIGHT_SCALE,
             served: 0,
             queue: Queue::default(),
-            is_usable: !server.disabled,
+            is_usable: health.takes_streams(),
+            was_stopping: false,
+            health,
             warmth: 100,
         }
     }
@@ -392,7 +388,7 @@ impl Member {
 
     /// The weight in sixteenths, less while it warms up.
     fn effective_weight(&self) -> u32 {
-        (self.weight * WEIGHT_SCALE * self.warmth).div_ceil(100)
+        (self.weight * self.warmth).div_ceil(100)
     }
 }
 

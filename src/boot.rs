@@ -27,6 +27,7 @@ use crate::netlink::{KernelTables, Snapshot, StatedAddress, StatedRoute, Wire as
 use crate::proxies::{ListenerPlan, Post, Proxies};
 use crate::shared::{Shared, Wake};
 use crate::transport::stack::StackTransport;
+use crate::watch;
 use crate::wires::{NamedWire, Wires};
 use crate::worker::{Command, Mailbox, Parts, Request, Worker};
 
@@ -183,6 +184,11 @@ pub fn boot(config: &Config, order: &RunOrder, clock: Clock) -> Result<Running, 
             let _ = sender.send(Command::Listen(plan.clone()));
             bell.wake();
         }
+    }
+    for (worker, assignment) in watch::assignments(config, running.commands.len()) {
+        let (sender, bell) = &running.commands[worker];
+        let _ = sender.send(Command::Watch(assignment));
+        bell.wake();
     }
     // Every worker listens before the first packet is steered to one.
     let _ = crate::control::ask_reports(&running.commands);

@@ -29,6 +29,7 @@ mod address;
 mod balance;
 mod bind;
 mod check;
+mod checks;
 mod condition;
 mod cpu_map;
 mod global;
@@ -114,6 +115,25 @@ impl Surroundings for System {
 
     fn resolve(&self, name: &str) -> io::Result<Vec<IpAddr>> {
         Ok((name, 0).to_socket_addrs()?.map(|address| address.ip()).collect())
+    }
+}
+
+/// A single text, whatever its name, for tests.
+#[cfg(test)]
+pub(crate) struct Text(pub String);
+
+#[cfg(test)]
+impl Surroundings for Text {
+    fn read(&self, _: &Path) -> io::Result<Vec<u8>> {
+        Ok(self.0.clone().into_bytes())
+    }
+
+    fn list(&self, _: &Path) -> io::Result<Option<Vec<PathBuf>>> {
+        Ok(None)
+    }
+
+    fn resolve(&self, _: &str) -> io::Result<Vec<IpAddr>> {
+        Ok(Vec::new())
     }
 }
 

@@ -106,6 +106,7 @@ pub fn run(mut running: Running, mut signals: Signals) -> i32 {
                     resolve_neighbor(&mut running, worker, resolve);
                 }
                 Request::Drained => drained += 1,
+                Request::Say(saying) => log::warning(format_args!("{}.", saying.said.text)),
             }
         }
         if readable[1] {

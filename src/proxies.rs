@@ -15,16 +15,17 @@ use crate::clock::Instant;
 use crate::config::model::{Bind, Config, Proxy, ProxyIndex, ServerId};
 use crate::limit::Limit;
 use crate::listener::{Limits, Listener, ListenerState};
-use crate::shared::{News, Parting, Shared};
+use crate::shared::{News, Parting, Saying, Shared};
 use crate::stream::{End, Outcome, Stream, World};
 use crate::task::Scheduler;
 use crate::transport::{
     ConnOptions, Ends, Event, Keepalive, ListenAt, ListenError, Token, Transport,
 };
+use crate::watch::{Assignment, Surroundings, Watch};
 
 slotmap::new_key_type! {
-    /// A stream of a worker.
-    pub struct StreamId;
+    /// A task of a worker: a stream, or a server that is watched.
+    pub struct TaskId;
 }
 
 /// Tasks run in a turn, when `tune.runqueue-depth` does not say.
@@ -35,6 +36,21 @@ struct Entry<C> {
     stream: Stream<C>,
     /// The maxconn of its listener, in which it holds a place.
     limit: Arc<Limit>,
+}
+
+/// What a worker runs.
+enum Task<C> {
+    Stream(Entry<C>),
+    Watch(Box<Watch<C>>),
+}
+
+impl<C> Task<C> {
+    fn stream(&self) -> Option<&Entry<C>> {
+        match self {
+            Task::Stream(entry) => Some(entry),
+            Task::Watch(_) => None,
+        }
+    }
 }
 
 /// What a worker counts of a frontend.
@@ -100,8 +116,14 @@ pub struct Proxies<T: Transport> {
     accepting: VecDeque<usize>,
     /// When listeners whose limit is one of time should try again.
     resume_at: Option<Instant>,
-    streams: SlotMap<StreamId, Entry<T::Conn>>,
-    scheduler: Scheduler<StreamId>,
+    tasks: SlotMap<TaskId, Task<T::Conn>>,
+    /// Servers that this worker watches.
+    watches: Vec<(ServerId, TaskId)>,
+    /// Sentences that the control thread is to tell.
+    said: Vec<Saying>,
+    /// `spread-checks`, percent.
+    spread_checks: u32,
+    scheduler: Scheduler<TaskId>,
     random: fastrand::Rng,
     room_epoch: u64,
     maxaccept: usize,
@@ -121,7 +143,10 @@ impl<T: Transport> Proxies<T> {
             listeners: Vec::new(),
             accepting: VecDeque::new(),
             resume_at: None,
-            streams: SlotMap::with_key(),
+            tasks: SlotMap::with_key(),
+            watches: Vec::new(),
+            said: Vec::new(),
+            spread_checks: config.global.spread_checks,
             scheduler: Scheduler::default(),
             random: fastrand::Rng::with_seed(post.seed),
             room_epoch: shared.room_epoch(),
@@ -157,17 +182,17 @@ impl<T: Transport> Proxies<T> {
 
     /// Streams now.
     pub fn streams_len(&self) -> usize {
-        self.streams.len()
+        self.tasks.len() - self.watches.len()
     }
 
     /// Streams that memory is held for.
     pub fn streams_allocated(&self) -> usize {
-        self.streams.capacity()
+        self.tasks.capacity()
     }
 
     /// Bytes of one stream.
     pub fn stream_size(&self) -> usize {
-        size_of::<Entry<T::Conn>>()
+        size_of::<Task<T::Conn>>()
     }
 
     /// What this worker counts of its proxies.
@@ -195,6 +220,7 @@ impl<T: Transport> Proxies<T> {
             match news {
                 News::Ticket(token) => self.scheduler.wake(id_of(token)),
                 News::Leave(server, why) => self.leave_server(server, why, transport, now),
+                News::Hurry(server) => self.hurry(server, now),
             }
         }
         let epoch = self.shared.room_epoch();
@@ -236,7 +262,7 @@ impl<T: Transport> Proxies<T> {
             if self.scheduler.has_niced() { self.run_budget.div_ceil(4) } else { self.run_budget };
         for _ in 0..budget {
             let Some(id) = self.scheduler.poll_next() else { break };
-            self.run_stream(id, transport, now);
+            self.run_task(id, transport, now);
             done += 1;
         }
         done
@@ -291,13 +317,13 @@ impl<T: Transport> Proxies<T> {
         let proxy = &self.proxies[frontend.0];
         // A frontend without a default backend has nowhere to send: itself has no servers.
         let backend = proxy.default_backend.unwrap_or(frontend);
-        let id = self.streams.insert_with_key(|id| {
+        let id = self.tasks.insert_with_key(|id| {
             let token = token_of(id);
             let front = transport.accept(handle, token).expect("a connection waits");
             let stream = Stream::new(front, token, (frontend, backend), now);
-            Entry { stream, limit: limit.clone() }
+            Task::Stream(Entry { stream, limit: limit.clone() })
         });
-        let front = self.streams[id].stream.front();
+        let front = self.tasks[id].stream().expect("it is a stream").stream.front();
         configure_front(proxy, bind, front, transport);
         self.shared.backend(backend).enter();
         self.scheduler.add(id, bind.nice);
@@ -312,35 +338,94 @@ impl<T: Transport> Proxies<T> {
         }
     }
 
-    // Streams.
+    // Servers that are watched.
 
-    fn run_stream(&mut self, id: StreamId, transport: &mut T, now: Instant) {
-        let Proxies { proxies, shared, servers, random, post, streams, .. } = self;
-        let mut world = World { transport, proxies, shared, servers, random, worker: post.worker };
-        match streams[id].stream.process(&mut world, now) {
-            Outcome::Wait(None) => {}
-            Outcome::Wait(Some(until)) => self.scheduler.wake_at(id, until),
-            Outcome::Again => self.scheduler.wake(id),
-            Outcome::Ended(end) => self.end_stream(id, end, transport, now),
+    /// Begins to watch a server, in addition to what is watched of it already.
+    pub fn watch(&mut self, assignment: Assignment, now: Instant) {
+        let Assignment { id: server, checker, delay } = assignment;
+        let known = self.watches.iter().find(|(watched, _)| *watched == server);
+        let task = known.map(|(_, task)| *task).unwrap_or_else(|| {
+            let task = self
+                .tasks
+                .insert_with_key(|id| Task::Watch(Box::new(Watch::new(server, token_of(id)))));
+            self.scheduler.add(task, 0);
+            self.watches.push((server, task));
+            task
+        });
+        if let Some(Task::Watch(watch)) = self.tasks.get_mut(task) {
+            watch.add(checker, &self.shared, delay, now);
+        }
+        self.scheduler.wake(task);
+    }
+
+    fn hurry(&mut self, server: ServerId, now: Instant) {
+        let Some((_, task)) = self.watches.iter().find(|(watched, _)| *watched == server) else {
+            return;
+        };
+        if let Some(Task::Watch(watch)) = self.tasks.get_mut(*task) {
+            watch.hurry(now);
+            self.scheduler.wake(*task);
         }
     }
 
+    /// Sentences for the log since the last call.
+    pub fn take_said(&mut self) -> Vec<Saying> {
+        std::mem::take(&mut self.said)
+    }
+
+    fn run_task(&mut self, id: TaskId, transport: &mut T, now: Instant) {
+        let Proxies { proxies, shared, servers, random, post, tasks, said, .. } = self;
+        match &mut tasks[id] {
+            Task::Watch(watch) => {
+                let spread = self.spread_checks;
+                let mut around = Surroundings { transport, shared, random, spread, said };
+                if let Some(until) = watch.process(&mut around, now) {
+                    self.scheduler.wake_at(id, until);
+                }
+            }
+            Task::Stream(Entry { stream, .. }) => {
+                let mut world = World {
+                    transport,
+                    proxies,
+                    shared,
+                    servers,
+                    random,
+                    worker: post.worker,
+                    said,
+                };
+                match stream.process(&mut world, now) {
+                    Outcome::Wait(None) => {}
+                    Outcome::Wait(Some(until)) => self.scheduler.wake_at(id, until),
+                    Outcome::Again => self.scheduler.wake(id),
+                    Outcome::Ended(end) => self.end_stream(id, end, transport, now),
+                }
+            }
+        }
+    }
+
+    // Streams.
+
     /// Ends the streams that work with a server. A walk over all streams: servers seldom go down.
     fn leave_server(&mut self, server: ServerId, why: Parting, transport: &mut T, now: Instant) {
-        let uses = |entry: &Entry<T::Conn>| entry.stream.uses(server.proxy, server.index);
-        let ids: Vec<StreamId> =
-            self.streams.iter().filter(|(_, entry)| uses(entry)).map(|(id, _)| id).collect();
-        for id in ids {
-            let end = self.streams[id].stream.parting(why);
+        let leaves = |(id, task): (TaskId, &Task<T::Conn>)| {
+            let stream = &task.stream()?.stream;
+            let uses = stream.uses(server.proxy, server.index);
+            uses.then(|| (id, stream.parting(why)))
+        };
+        let leaving: Vec<_> = self.tasks.iter().filter_map(leaves).collect();
+        for (id, end) in leaving {
             self.end_stream(id, end, transport, now);
         }
     }
 
-    fn end_stream(&mut self, id: StreamId, end: End, transport: &mut T, now: Instant) {
-        let Some(Entry { mut stream, limit }) = self.streams.remove(id) else { return };
+    fn end_stream(&mut self, id: TaskId, end: End, transport: &mut T, now: Instant) {
+        let Some(Task::Stream(Entry { mut stream, limit })) = self.tasks.remove(id) else {
+            return;
+        };
         self.scheduler.remove(id);
-        let Proxies { proxies, shared, servers, random, post, .. } = self;
-        let mut world = World { transport, proxies, shared, servers, random, worker: post.worker };
+        let Proxies { proxies, shared, servers, random, post, said, .. } = self;
+        let worker = post.worker;
+        let mut world = World { transport, proxies, shared, servers, random, worker, said };
         stream.leave(end, &mut world, now);
         shared.backend(stream.backend).leave();
         let counters = &mut self.frontends[stream.frontend.0];
@@ -374,15 +459,15 @@ fn configure_front<T: Transport>(proxy: &Proxy, bind: &Bind, front: T::Conn, tra
     }
 }
 
-fn id_of(token: Token) -> StreamId {
+fn id_of(token: Token) -> TaskId {
     slotmap::KeyData::from_ffi(token.0).into()
 }
 
-fn token_of(id: StreamId) -> Token {
+fn token_of(id: TaskId) -> Token {
     Token(id.data().as_ffi())
 }
 
 /// What `-d` calls a stream.
-fn short(id: StreamId) -> u32 {
+fn short(id: TaskId) -> u32 {
     id.data().as_ffi() as u32
 }

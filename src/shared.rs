@@ -5,13 +5,16 @@
 //! Owns:  every count that must be exact over all workers
 //! Never: locked for longer than a choice of a server takes
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crossbeam::queue::SegQueue;
 
-use crate::backend::Backend;
+use crate::backend::{Backend, Effect, Said};
+use crate::clock::Instant;
 use crate::config::model::{Config, MAXCONN_DEFAULT, ProxyIndex, ServerId};
+use crate::health::{Checker, Outcome};
 use crate::limit::Limit;
 use crate::rate::RateLimit;
 use crate::transport::Token;
@@ -29,6 +32,8 @@ pub enum News {
     Ticket(Token),
     /// Streams of this server end: it went down, or is to be left.
     Leave(ServerId, Parting),
+    /// Who watches this server should check it soon.
+    Hurry(ServerId),
 }
 
 /// Why streams leave a server that works for them.
@@ -38,6 +43,15 @@ pub enum Parting {
     Down,
     /// It is a backup, and an active server came up (`on-marked-up shutdown-backup-sessions`).
     ActiveUp,
+}
+
+/// A sentence for the log of a proxy, and for the operator.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Saying {
+    /// The proxy.
+    pub proxy: ProxyIndex,
+    /// The sentence.
+    pub said: Said,
 }
 
 /// Boxes for news, one per worker.
@@ -105,6 +119,8 @@ pub struct Shared {
     backends: Vec<Arc<Backend>>,
     /// Words from worker to worker.
     pub mail: Arc<Mail>,
+    /// By the server that they track.
+    trackers: HashMap<ServerId, Vec<ServerId>>,
     /// Counts the occasions at which paused listeners should try again.
     room_epoch: AtomicU64,
     /// Counts streams, for their unique numbers.
@@ -129,6 +145,7 @@ impl Shared {
             frontends: frontends.collect(),
             backends: backends.collect(),
             mail,
+            trackers: trackers(config),
             room_epoch: AtomicU64::new(0),
             streams: AtomicU64::new(0),
         }
@@ -142,6 +159,41 @@ impl Shared {
     /// A proxy as a backend.
     pub fn backend(&self, index: ProxyIndex) -> &Arc<Backend> {
         &self.backends[index.0]
+    }
+
+    /// A check of a server has an outcome: its backend and all who track it are told. What is to be said of it.
+    pub fn checked(
+        &self,
+        id: ServerId,
+        checker: Checker,
+        outcome: &Outcome,
+        now: Instant,
+    ) -> Vec<Saying> {
+        let effect = self.backend(id.proxy).checked(id.index, checker, outcome, now);
+        self.spread(id, effect, now)
+    }
+
+    /// A stream could connect to a server, or could not.
+    pub fn observed(&self, id: ServerId, ok: bool, now: Instant) -> Vec<Saying> {
+        let effect = self.backend(id.proxy).observed(id.index, ok, now);
+        if effect.hurry {
+            self.mail.tell_all(News::Hurry(id));
+        }
+        self.spread(id, effect, now)
+    }
+
+    /// Servers that track one follow it, and so on.
+    fn spread(&self, id: ServerId, effect: Effect, now: Instant) -> Vec<Saying> {
+        let saying = |said| Saying { proxy: id.proxy, said };
+        let mut sayings: Vec<Saying> = effect.said.into_iter().map(saying).collect();
+        let Some(operation) = effect.operation else { return sayings };
+        let config = &self.backend(id.proxy).config;
+        let name = format!("{}/{}", config.name, config.servers[id.index].name);
+        for follower in self.trackers.get(&id).into_iter().flatten() {
+            let effect = self.backend(follower.proxy).follow(follower.index, operation, &name, now);
+            sayings.extend(self.spread(*follower, effect, now));
+        }
+        sayings
     }
 
     /// The number of the next stream, from 0.
@@ -159,4 +211,18 @@ impl Shared {
     pub fn room_epoch(&self) -> u64 {
         self.room_epoch.load(Ordering::Acquire)
     }
+}
+
+/// Who tracks whom, the other way round.
+fn trackers(config: &Config) -> HashMap<ServerId, Vec<ServerId>> {
+    let mut trackers: HashMap<ServerId, Vec<ServerId>> = HashMap::new();
+    for (proxy, config) in config.proxies.iter().enumerate() {
+        for (index, server) in config.servers.iter().enumerate() {
+            if let Some(tracked) = server.track {
+                let id = ServerId { proxy: ProxyIndex(proxy), index };
+                trackers.entry(tracked).or_default().push(id);
+            }
+        }
+    }
+    trackers
 }

@@ -21,7 +21,7 @@ use crate::channel::Channel;
 use crate::clock::Instant;
 use crate::config::model::{Algorithm, Proxy, ProxyIndex};
 use crate::queue::{Priority, TicketId};
-use crate::shared::{Parting, Shared};
+use crate::shared::{Parting, Saying, Shared};
 use crate::transport::{ConnectError, Token, Transport};
 
 /// How far a stream is.
@@ -72,6 +72,8 @@ pub struct World<'a, T> {
     pub random: &'a mut fastrand::Rng,
     /// Which worker this is.
     pub worker: usize,
+    /// What is to be told.
+    pub said: &'a mut Vec<Saying>,
 }
 
 impl<T> World<'_, T> {

@@ -18,8 +18,9 @@ use nic::{Wire, WireStats};
 use crate::handover::HandOver;
 use crate::idle::IdleMeter;
 use crate::proxies::{ListenerPlan, Proxies, ProxyReport};
-use crate::shared::Wake;
+use crate::shared::{Saying, Wake};
 use crate::transport::stack::StackTransport;
+use crate::watch::Assignment;
 use crate::wires::Wires;
 
 /// Frames taken from a wire in a turn, when `tune.maxpollevents` does not say.
@@ -41,6 +42,8 @@ pub enum Command {
     Neighbor(LinkId, IpAddr, Option<[u8; 6]>),
     /// Open a listener.
     Listen(ListenerPlan),
+    /// Begin to check a server.
+    Watch(Assignment),
     /// Say how it is.
     Report(Sender<WorkerReport>),
     /// Listen no more, and tell when the last connection has ended.
@@ -50,12 +53,14 @@ pub enum Command {
 }
 
 /// What a worker asks of the control thread.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Request {
     /// The kernel should resolve a neighbour; the number is the worker's.
     Resolve(usize, Resolve),
     /// After a soft stop: the worker's last connection has ended. It goes on handing packets over.
     Drained,
+    /// Something happened that is to be told.
+    Say(Saying),
 }
 
 /// How a worker is.
@@ -185,6 +190,9 @@ impl<W: Wire> Worker<W> {
         let sent = self.egress(now);
         self.wires.flush();
         self.handover.flush();
+        for saying in self.proxies.take_said() {
+            self.request(Request::Say(saying));
+        }
         let commanded = self.control(now);
         if self.is_done(now) {
             return Turn::Ended;
@@ -262,6 +270,7 @@ impl<W: Wire> Worker<W> {
                 let opened = self.proxies.listen(&plan, &mut self.transport);
                 assert!(opened.is_ok(), "{:?} is listened on twice", plan.at);
             }
+            Command::Watch(assignment) => self.proxies.watch(assignment, now),
             Command::Report(to) => {
                 // Who asked may have given up waiting.
                 let _ = to.send(self.report());

@@ -116,16 +116,19 @@ impl State {
         Some(waiter)
     }
 
-    /// Lets those who wait for a server alone ask again, if they may move on.
-    pub(super) fn redistribute(&mut self, server: usize, config: &Proxy, mail: &Mail) {
+    /// Lets those who wait for a server alone ask again, if they may move on; how many do.
+    pub(super) fn redistribute(&mut self, server: usize, config: &Proxy, mail: &Mail) -> usize {
         if config.redispatch == Redispatch::Never {
-            return;
+            return 0;
         }
+        let mut count = 0;
         for id in self.members[server].queue.drain() {
             let ticket = &mut self.tickets[id];
             ticket.turn = Turn::AskAgain;
             ticket.waiter.tell(mail);
+            count += 1;
         }
         self.load_changed(server);
+        count
     }
 }

@@ -1,29 +1,13 @@
 //! What a backend promises to streams: places, queues, and whose turn it is.
 
-use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering as Atomic};
 
 use super::*;
-use crate::config::{Environment, Surroundings, load_from};
-use crate::shared::News;
+use crate::config::model::{CheckStatus, CheckTimes};
+use crate::config::{Environment, Text, load_from};
+use crate::health::{Admin, Checker, Loudness, Operation, Outcome};
+use crate::shared::{News, Parting};
 use crate::transport::Token;
-
-/// One file.
-struct File(String);
-
-impl Surroundings for File {
-    fn read(&self, _: &Path) -> std::io::Result<Vec<u8>> {
-        Ok(self.0.clone().into_bytes())
-    }
-
-    fn list(&self, _: &Path) -> std::io::Result<Option<Vec<PathBuf>>> {
-        Ok(None)
-    }
-
-    fn resolve(&self, _: &str) -> std::io::Result<Vec<std::net::IpAddr>> {
-        Ok(Vec::new())
-    }
-}
 
 struct Nobody;
 
@@ -40,7 +24,7 @@ fn backend(servers: usize, change: impl FnOnce(&mut Config)) -> (Backend, Arc<Ma
     for server in 0..servers {
         text.push_str(&format!(" server s{server} 192.0.2.{}:80\n", server + 1));
     }
-    let loaded = load_from(&[PathBuf::from("x")], &Environment::default(), &File(text)).unwrap();
+    let loaded = load_from(&["x".into()], &Environment::default(), &Text(text)).unwrap();
     let mut config = loaded.config;
     change(&mut config);
     let mail = Arc::new(Mail::new(vec![Box::new(Nobody), Box::new(Nobody)]));
@@ -53,6 +37,20 @@ fn maxconn(places: u32) -> impl Fn(&mut Config) {
             server.maxconn = places;
         }
     }
+}
+
+const MAINTENANCE: Admin = Admin { maintenance: true, drain: false };
+
+fn outcome(status: CheckStatus) -> Outcome {
+    Outcome { status, code: 0, info: String::new(), duration: Some(Duration::ZERO) }
+}
+
+fn failed() -> Outcome {
+    outcome(CheckStatus::L4Con)
+}
+
+fn passed() -> Outcome {
+    outcome(CheckStatus::L4Ok)
 }
 
 fn demand(token: u64) -> Demand<'static> {
@@ -182,7 +180,7 @@ fn a_server_that_goes_down_sends_its_queue_elsewhere() {
     let bound = |token| Demand { server: Some(1), ..demand(token) };
     assign(&backend, &bound(1));
     let second = ticket(assign(&backend, &bound(2)));
-    backend.set_standing(1, false, 100);
+    backend.administer(1, MAINTENANCE, at(1));
     assert_eq!((told(&mail, 0), backend.turn(second)), (vec![2], Turn::AskAgain));
     assert_eq!(assign(&backend, &demand(2)), Assigned::Server(0));
     assert_eq!(backend.usable(), (1, 0));
@@ -193,13 +191,13 @@ fn a_server_that_goes_down_sends_its_queue_elsewhere() {
 #[test]
 fn a_server_that_comes_up_takes_who_waits() {
     let (backend, mail) = backend(2, maxconn(1));
-    backend.set_standing(1, false, 100);
+    backend.administer(1, MAINTENANCE, at(1));
     assign(&backend, &demand(1));
     let second = ticket(assign(&backend, &demand(2)));
-    backend.set_standing(1, true, 100);
+    backend.administer(1, Admin::default(), at(1));
     assert_eq!((told(&mail, 0), backend.turn(second)), (vec![2], Turn::Server(1)));
-    backend.set_standing(0, false, 100);
-    backend.set_standing(1, false, 100);
+    backend.administer(0, MAINTENANCE, at(1));
+    backend.administer(1, MAINTENANCE, at(1));
     assert_eq!(assign(&backend, &demand(3)), Assigned::Nobody);
 }
 
@@ -208,8 +206,15 @@ fn a_cold_server_takes_less() {
     assert_eq!(warmth(None, Duration::ZERO), 100);
     let after = |seconds| warmth(Some(Duration::from_secs(10)), Duration::from_secs(seconds));
     assert_eq!([after(0), after(3), after(9), after(10), after(60)], [1, 30, 90, 100, 100]);
-    let (backend, _mail) = backend(1, maxconn(10));
-    backend.set_standing(0, true, 30);
+    let (backend, _mail) = backend(1, |config| {
+        maxconn(10)(config);
+        config.proxies[1].servers[0].slowstart = Some(Duration::from_secs(10));
+        config.proxies[1].servers[0].check = Some(CheckTimes::default());
+    });
+    backend.checked(0, Checker::Health, &failed(), at(0));
+    backend.checked(0, Checker::Health, &passed(), at(1_000));
+    backend.checked(0, Checker::Health, &passed(), at(1_000));
+    backend.warm(0, at(4_000));
     let got = (0..5).filter(|&at| matches!(assign(&backend, &demand(at)), Assigned::Server(_)));
     assert_eq!(got.count(), 3);
 }
@@ -250,4 +255,39 @@ fn places_are_exact_under_many_workers() {
         }
     });
     assert_eq!((backend.served(), backend.queue_len(), backend.streams()), (0, 0, 0));
+}
+
+/// A backend whose servers are checked.
+fn checked_backend(servers: usize) -> (Backend, Arc<Mail>) {
+    backend(servers, |config| {
+        for server in &mut config.proxies[1].servers {
+            server.check = Some(CheckTimes::default());
+            server.shutdown_when_down = true;
+        }
+        config.proxies[1].servers[servers - 1].backup = true;
+    })
+}
+
+#[test]
+fn changes_are_told_as_haproxy_tells_them() {
+    let (backend, mail) = checked_backend(2);
+    let down = backend.checked(0, Checker::Health, &failed(), at(5));
+    let text = "Server b/s0 is DOWN, reason: Layer4 connection problem, check duration: 0ms. 0 active and 1 \
+                backup servers left. Running on backup. 0 sessions active, 0 requeued, 0 remaining in queue";
+    assert_eq!(down.said, [Said { loudness: Loudness::Alert, text: text.into() }]);
+    assert_eq!(down.operation, Some(Operation::Stopped));
+    assert_eq!(mail.next(0), Some(News::Leave(backend.id_of(0), Parting::Down)));
+    let none = backend.checked(1, Checker::Health, &failed(), at(6));
+    assert!(none.said[0].text.starts_with("Backup Server b/s1 is DOWN"), "{none:?}");
+    let emergency =
+        Said { loudness: Loudness::Emergency, text: "backend b has no server available!".into() };
+    assert_eq!(none.said[1], emergency);
+    assert_eq!(assign(&backend, &demand(1)), Assigned::Nobody);
+    assert!(backend.checked(0, Checker::Health, &passed(), at(7)).said.is_empty());
+    let up = backend.checked(0, Checker::Health, &passed(), at(8));
+    assert!(
+        up.said[0].text.starts_with("Server b/s0 is UP, reason: Layer4 check passed"),
+        "{up:?}"
+    );
+    assert_eq!(assign(&backend, &demand(1)), Assigned::Server(0));
 }

@@ -13,8 +13,8 @@ use super::Loaded;
 use super::bind::BindDraft;
 use super::global::GlobalDraft;
 use super::model::{
-    Bind, Config, Families, Global, HealthCheck, Location, MAXCONN_DEFAULT, OwnAddress, Proxy,
-    ProxyIndex, ProxyKind, Server, ServerId,
+    Bind, Config, Families, Global, Location, MAXCONN_DEFAULT, OwnAddress, Proxy, ProxyIndex,
+    ProxyKind, Server, ServerId,
 };
 use super::nearest::suggestion;
 use super::parser::Parser;
@@ -227,7 +227,7 @@ fn finish_proxy(draft: &ProxyDraft, default_backend: Option<ProxyIndex>, maxconn
         options: settings.options.flags,
         client_keepalive: settings.options.client_keepalive.finish(),
         server_keepalive: settings.options.server_keepalive.finish(),
-        health_check: HealthCheck::default(),
+        health_check: settings.checks.finish(),
         source: settings.source.clone(),
     }
 }

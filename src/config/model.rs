@@ -17,7 +17,11 @@ mod check;
 mod server;
 
 pub use balance::{Algorithm, Balance, HashFunction, HashMethod, HashType};
-pub use check::{AgentCheck, CheckTimes, HealthCheck, InitState, Observe, OnError};
+pub use check::{
+    AgentCheck, Answer, CheckAction, CheckConnect, CheckKind, CheckStatus, CheckStep, CheckTimes,
+    Expect, HeaderMatch, HealthCheck, InitState, Observe, OnError, Pattern, StringMatch, Text,
+    Told,
+};
 pub use server::{
     ProxyHeader, Server, ServerId, ServerPort, ServerSource, SourceAddress, SourcePorts,
 };

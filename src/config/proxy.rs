@@ -8,6 +8,7 @@
 use std::time::Duration;
 
 use super::bind::{self, BindDraft};
+use super::checks::CheckDraft;
 use super::keywords::{Found, Shape};
 use super::model::{Balance, Location, ProxyKind, Redispatch, ServerSource, Timeouts};
 use super::options::OptionSettings;
@@ -31,6 +32,7 @@ pub(super) struct Settings {
     pub(super) redispatch: Redispatch,
     pub(super) disabled: bool,
     pub(super) options: OptionSettings,
+    pub(super) checks: CheckDraft,
     pub(super) source: Option<ServerSource>,
     server: ServerSettings,
 }
@@ -47,6 +49,7 @@ impl Default for Settings {
             redispatch: Redispatch::default(),
             disabled: false,
             options: OptionSettings::default(),
+            checks: CheckDraft::default(),
             source: None,
             server: ServerSettings::default(),
         }
@@ -235,15 +238,25 @@ const OF_BACKENDS: &[&str] = &[
     "fullconn",
     "hash-balance-factor",
     "hash-type",
+    "http-check",
     "option abortonclose",
     "option allbackups",
+    "option httpchk",
+    "option ldap-check",
+    "option mysql-check",
+    "option pgsql-check",
+    "option redis-check",
     "option redispatch",
+    "option smtpchk",
     "option srvtcpka",
+    "option ssl-hello-chk",
+    "option tcp-check",
     "retries",
     "retry-on",
     "server",
     "server-template",
     "source",
+    "tcp-check",
     "timeout check",
     "timeout connect",
     "timeout queue",
@@ -367,7 +380,8 @@ fn active(draft: &mut ProxyDraft, line: &Line<'_>, context: &mut Context<'_>) ->
             draft.servers.push(server);
         }
         name => {
-            let known = settings.options.take(line, context)?;
+            let known =
+                settings.options.take(line, context)? || settings.checks.take(line, context)?;
             assert!(known, "'{name}' is listed as active");
         }
     }

@@ -12,7 +12,7 @@ use crate::backend::{
     Assigned, Demand, Tried, Turn, Waiter, is_undetermined, moves_on, server_address,
 };
 use crate::clock::Instant;
-use crate::config::model::{Carrier, Proxy, Redispatch, Server};
+use crate::config::model::{Carrier, Observe, Proxy, Redispatch, Server, ServerId};
 use crate::transport::{ConnOptions, ConnectTo, Keepalive, Remote, Source, Transport};
 
 /// Longest pause before the same server is tried again (HAProxy: a second, or the connect timeout).
@@ -216,6 +216,22 @@ impl<C: Copy + Eq + std::fmt::Debug> Stream<C> {
             let counters = &mut world.servers[self.backend.0][server];
             counters.total += 1;
             counters.current += 1;
+            self.observe(server, true, world, now);
+        }
+    }
+
+    /// What traffic tells of a server, for those that want to know (`observe`).
+    fn observe<T: Transport<Conn = C>>(
+        &self,
+        server: usize,
+        ok: bool,
+        world: &mut World<'_, T>,
+        now: Instant,
+    ) {
+        let checked = &world.backend(self).servers[server].check;
+        if checked.as_ref().is_some_and(|times| times.observe == Observe::Layer4) {
+            let id = ServerId { proxy: self.backend, index: server };
+            world.said.extend(world.shared.observed(id, ok, now));
         }
     }
 
@@ -234,6 +250,8 @@ impl<C: Copy + Eq + std::fmt::Debug> Stream<C> {
         let server = self.server.expect("an attempt has a server");
         let counters = &mut world.servers[self.backend.0][server];
         counters.failed += 1;
+        self.observe(server, false, world, now);
+        let counters = &mut world.servers[self.backend.0][server];
         if self.retries >= config.retries || !config.options.retry_on_conn_failure {
             return ended(cause, Phase::Connect);
         }

@@ -249,6 +249,7 @@ impl Simulation {
         self.balancer.assert_invariants();
         for request in self.balancer.requests() {
             match request {
+                Request::Say(saying) => panic!("nothing is checked here: {saying:?}"),
                 Request::Drained => self.drained += 1,
                 Request::Resolve(..) => {
                     panic!("{request:?}: all routes are stated, no kernel is asked")
