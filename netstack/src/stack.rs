@@ -5,7 +5,7 @@
 //! Owns:  connections, handshakes, TIME-WAIT records, listeners, neighbours, buffers, timers
 //! Never: reads a clock, blocks, walks all connections
 //!
-//! By concern: [`ingress`] (frames in), [`passive`] (listeners and handshakes), [`egress`] (frames out).
+//! By concern: [`ingress`] (frames in), [`active`] (connects), [`passive`] (listeners and handshakes), [`egress`] (frames out).
 
 /// What a connection is given for a step: parts of the stack that are not the connection.
 macro_rules! context {
@@ -14,13 +14,14 @@ macro_rules! context {
     };
 }
 
+mod active;
 mod egress;
 mod footprint;
 mod ingress;
 mod passive;
 
 use std::collections::VecDeque;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
@@ -37,21 +38,16 @@ use crate::connection::snapshot::{RestoreError, Snapshot};
 use crate::connection::{Connection, Context, Description, Keepalive, Pools, Status, TcpConfig};
 use crate::counters::Counters;
 use crate::fib::{Fib, Link, LinkId};
-use crate::flow::{ConnId, Endpoint, Flow, FlowTable, FourTuple, HalfOpenId, Secret};
+use crate::flow::{ConnId, Flow, FlowTable, FourTuple, HalfOpenId, Secret};
 use crate::handshake::{HalfOpen, Listener, ListenerId, ListenerKey};
 use crate::neighbor::{Neighbors, PathId, Resolve};
 use crate::packet::ip_header_len;
-use crate::rss::{self, Rss};
+use crate::rss::Rss;
 use crate::segment::TCP_HEADER_LEN;
-use crate::seq::SeqNumber;
 use crate::syn_cookie::SynCookies;
 use crate::time::Instant;
 use crate::time_wait::TimeWaits;
 use crate::wheel::Wheel;
-
-/// Source ports among which one is sought whose replies come home by the NIC's hash; the first free one of
-/// them serves when none does, rather than a walk over all.
-const PORTS_AT_A_TIME: usize = 256;
 
 /// What a stack is made with.
 #[derive(Clone)]
@@ -266,83 +262,6 @@ impl Stack {
     }
 
     // Commands of the user.
-
-    /// Begins a connection to `remote`, from `source` or an address that fits the route. The user is
-    /// told by an event when it is open, or why it is not.
-    pub fn connect(
-        &mut self,
-        remote: SocketAddr,
-        source: Option<IpAddr>,
-        user: u64,
-        now: Instant,
-    ) -> Result<ConnId, ConnectError> {
-        let remote = Endpoint::new(remote.ip(), remote.port());
-        let local_ip =
-            source.or_else(|| self.fib.source_for(remote.ip)).ok_or(ConnectError::NoRoute)?;
-        let next_hop = self.fib.lookup(remote.ip).ok_or(ConnectError::NoRoute)?;
-        let tuple =
-            self.choose_source_port(local_ip, remote, next_hop.link, now).ok_or_else(|| {
-                self.counters.no_source_port += 1;
-                ConnectError::NoSourcePort
-            })?;
-        let mut iss = self.initial_sequence(&tuple, now);
-        if let Some(Flow::TimeWait(id)) = self.flows.get(&tuple)
-            && let Some(record) = self.time_waits.remove(id)
-        {
-            // What is left of the old connection must not reach into the new one.
-            iss = iss.max(record.next_iss());
-        }
-        let mss = self.mss_own(next_hop.link, remote.ip);
-        let offset = self.timestamp_offset(&tuple);
-        let mut connection = Connection::connect(tuple, iss, mss, offset, &self.config.tcp, now);
-        connection.user = user;
-        let id = self.insert(connection);
-        self.counters.active_opens += 1;
-        self.make_ready(id);
-        Ok(id)
-    }
-
-    /// A free source port of this worker's slice, one whose replies come home if the NIC's hash is known.
-    fn choose_source_port(
-        &mut self,
-        local_ip: IpAddr,
-        remote: Endpoint,
-        link: LinkId,
-        now: Instant,
-    ) -> Option<FourTuple> {
-        let StackConfig { worker, workers, .. } = self.config;
-        let slice = rss::slice(self.config.source_ports.clone(), worker, workers);
-        let count = slice.clone().count();
-        let wire = self.fib.link(link).wire;
-        let rss = self.config.rss.get(usize::from(wire.0)).and_then(Option::as_ref);
-        // RFC 6056, algorithm 3: an offset that depends on the peer, and a counter.
-        let seed = FourTuple { local: Endpoint::new(local_ip, 0), remote };
-        let offset = self.config.secret.hash_for(usage::SOURCE_PORT, &seed) as u32;
-        let tuple_of = |port| FourTuple { local: Endpoint::new(local_ip, port), remote };
-        let in_use = |port: u16| match self.flows.get(&tuple_of(port)) {
-            None => false,
-            Some(Flow::TimeWait(id)) => {
-                !self.time_waits.get(id).is_some_and(|record| record.allows_connect(now))
-            }
-            Some(_) => true,
-        };
-        let mut tried = 0;
-        while tried < count {
-            let piece = PORTS_AT_A_TIME.min(count - tried);
-            let at = self.next_port.wrapping_add(offset) as usize + tried;
-            let candidates = (at..at + piece).map(|index| slice.start() + (index % count) as u16);
-            let peer = SocketAddr::new(remote.ip, remote.port);
-            let choice = rss::choose_port(rss, candidates, local_ip, peer, worker as u16, in_use);
-            if let Some(choice) = choice {
-                let place = usize::from(choice.port - slice.start());
-                let used = (place + count - at % count) % count;
-                self.next_port = self.next_port.wrapping_add((tried + used) as u32 + 1);
-                return Some(tuple_of(choice.port));
-            }
-            tried += piece;
-        }
-        None
-    }
 
     /// Copies received bytes from `offset` on, without taking them; returns how many.
     pub fn peek(&self, id: ConnId, offset: usize, out: &mut [u8]) -> usize {
@@ -650,24 +569,6 @@ impl Stack {
             self.flows.remove(&tuple);
         }
         self.flows.insert(connection.tuple, Flow::TimeWait(record));
-    }
-
-    // What a new connection begins with.
-
-    /// RFC 6528: a clock of 4 µs and a keyed hash of the four-tuple.
-    fn initial_sequence(&self, tuple: &FourTuple, now: Instant) -> SeqNumber {
-        let hash = self.config.secret.hash_for(usage::INITIAL_SEQUENCE, tuple);
-        SeqNumber((hash as u32).wrapping_add((now.micros() / 4) as u32))
-    }
-
-    /// RFC 7323, section 5.4: our clock is nobody's business.
-    fn timestamp_offset(&self, tuple: &FourTuple) -> u32 {
-        self.config.secret.hash_for(usage::TIMESTAMP, tuple) as u32
-    }
-
-    /// The largest segment that we take from and send to a peer on a link.
-    fn mss_own(&self, link: LinkId, peer: IpAddr) -> u16 {
-        mss_of(self.fib.link(link), peer).min(self.config.tcp.mss_max)
     }
 
     /// Where packets to `destination` go.

@@ -8,33 +8,24 @@
 //! Every rule is first tried on small trees with a mistake planted in them: a rule that sees nothing there would see
 //! nothing in the real one either.
 
+mod text;
+mod tree;
+
 use std::collections::BTreeSet;
-use std::io::Write;
-use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
-use std::process::{Command, Stdio};
 
-/// A file of the repository.
-struct File {
-    /// From the root of the repository.
-    path: String,
-    text: String,
-    is_executable: bool,
-}
-
-/// Finds what breaks a rule in a tree.
-type Rule = fn(&[File]) -> Vec<String>;
-
-/// A tree with a mistake in it: paths and texts.
-type Planted<'a> = &'a [(&'a str, &'a str)];
+use text::{depends_on, has_word, is_at, is_word, leads_somewhere, links, shell_error};
+use tree::{File, code_of, counters, holds, names_within, texts};
 
 // Exceptions, each with its reason. A path that is gone fails `every_exception_is_there`.
 
 /// The proxy core: what a stream is made of, whatever carries its bytes. A folder stands for its files.
-const CORE: [&str; 16] = [
+const CORE: [&str; 20] = [
     "src/backend.rs",
     "src/backend/",
     "src/channel.rs",
+    "src/check.rs",
+    "src/check/",
+    "src/health.rs",
     "src/proxies.rs",
     "src/idle.rs",
     "src/lb.rs",
@@ -48,6 +39,7 @@ const CORE: [&str; 16] = [
     "src/stream/",
     "src/task.rs",
     "src/transport.rs",
+    "src/watch.rs",
 ];
 
 /// The doors between the wire and the rest: they pass queues on, tie them to the stack, wake by them, report of them.
@@ -81,7 +73,7 @@ const IGNORED: [&str; 1] = ["nic/tests/kernel/queue.rs"];
 /// Beyond this a reader loses the thread.
 const LINES_MAX: usize = 750;
 
-const SELF: &str = "tests/tidy.rs";
+const SELF: &str = "tests/tidy/main.rs";
 
 // Rooms.
 
@@ -494,267 +486,4 @@ fn every_option_of_the_setup_is_explained() {
         unexplained.map(|option| format!("docs/management.md does not explain {option}")).collect()
     }
     holds(rule, &[&[("scripts/setup-xdp.sh", "cat <<'USAGE'\n  --queues N  queues\nUSAGE\n")]]);
-}
-
-// The tree.
-
-/// Asserts that a rule sees each planted mistake, and that nothing in the repository breaks it.
-#[track_caller]
-fn holds(rule: Rule, planted: &[Planted<'_>]) {
-    for mistake in planted {
-        let file = |&(path, text): &(&str, &str)| File {
-            path: path.to_owned(),
-            text: text.to_owned(),
-            is_executable: false,
-        };
-        let tree: Vec<File> = mistake.iter().map(file).collect();
-        assert!(!rule(&tree).is_empty(), "the rule does not see this: {mistake:?}");
-    }
-    let broken = rule(&repository());
-    assert!(broken.is_empty(), "{} times:\n  {}", broken.len(), broken.join("\n  "));
-}
-
-/// Every file that people write: not what is built, not what a tool keeps for itself.
-fn repository() -> Vec<File> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let mut files = Vec::new();
-    let mut folders = vec![root.to_path_buf()];
-    while let Some(folder) = folders.pop() {
-        for entry in folder.read_dir().expect("a folder of the repository can be read") {
-            let path = entry.expect("an entry can be read").path();
-            let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-            let is_hidden = name.starts_with('.') && name != ".ci";
-            if is_hidden || name == "target" || name == "Cargo.lock" {
-                continue;
-            }
-            if path.is_dir() {
-                folders.push(path);
-                continue;
-            }
-            // A file that another process has just removed is no file of the repository.
-            let (Ok(bytes), Ok(facts)) = (std::fs::read(&path), path.metadata()) else { continue };
-            let Ok(text) = String::from_utf8(bytes) else { continue };
-            let path = path.strip_prefix(root).expect("below the root").display().to_string();
-            files.push(File { path, text, is_executable: facts.permissions().mode() & 0o111 != 0 });
-        }
-    }
-    assert!(files.iter().any(|file| file.path == SELF), "this is not the repository: {root:?}");
-    files.sort_by(|a, b| a.path.cmp(&b.path));
-    files
-}
-
-impl File {
-    fn is_rust(&self) -> bool {
-        self.path.ends_with(".rs")
-    }
-
-    fn is_script(&self) -> bool {
-        // An inner attribute of a Rust crate starts like a script.
-        self.text.starts_with("#!") && !self.text.starts_with("#![")
-    }
-
-    /// Lines of text that `is_broken` says are broken.
-    fn lines_where(&self, is_broken: impl Fn(&str) -> bool) -> Vec<String> {
-        let lines = (1..).zip(self.text.lines());
-        lines
-            .filter(|(_, line)| is_broken(line))
-            .map(|(number, line)| format!("{}:{number}: {}", self.path, line.trim()))
-            .collect()
-    }
-
-    /// Lines of code, without comments and literals, that name `word`.
-    fn code_with(&self, word: &str) -> Vec<String> {
-        self.named_in(&code(&self.text), word)
-    }
-
-    /// The same, but for the unit tests at the file's end.
-    fn production_with(&self, word: &str) -> Vec<String> {
-        let tests = self.text.find("mod tests {").unwrap_or(self.text.len());
-        self.named_in(&code(&self.text[..tests]), word)
-    }
-
-    fn named_in(&self, code: &str, word: &str) -> Vec<String> {
-        let lines = (1..).zip(code.lines());
-        lines
-            .filter(|(_, line)| has_word(line, word))
-            .map(|(number, _)| format!("{}:{number} names {word}", self.path))
-            .collect()
-    }
-}
-
-/// The text of all files whose path is wanted.
-fn texts(tree: &[File], is_wanted: impl Fn(&str) -> bool) -> String {
-    tree.iter().filter(|file| is_wanted(&file.path)).map(|file| file.text.as_str()).collect()
-}
-
-/// The code of all files below a path, its white space as one blank.
-fn code_of(tree: &[File], under: &str) -> String {
-    let text = texts(tree, |path| path.starts_with(under));
-    code(&text).split_whitespace().collect::<Vec<_>>().join(" ")
-}
-
-/// The counters of netstack, in the macro that declares them.
-fn counters(tree: &[File]) -> Vec<String> {
-    names_within(tree, "netstack/src/counters.rs", "\ncounters! {")
-}
-
-/// Names that a line of a block begins with and a comma or a type follows.
-fn names_within(tree: &[File], path: &str, opening: &str) -> Vec<String> {
-    // The opening may be the first thing in the file.
-    let text = format!("\n{}", texts(tree, |other| other == path));
-    let Some((_, block)) = text.split_once(opening) else { return Vec::new() };
-    let block = block.split("\n}").next().unwrap_or_default();
-    let name = |line: &str| {
-        let line = line.trim().trim_start_matches("pub ").trim_end_matches(',');
-        let name = line.split(':').next().unwrap_or_default();
-        (!name.is_empty() && name.chars().all(is_word)).then(|| name.to_owned())
-    };
-    block.lines().filter_map(name).collect()
-}
-
-// Text.
-
-fn is_word(c: char) -> bool {
-    c.is_alphanumeric() || c == '_'
-}
-
-/// Whether `line` has `word` with nothing of a name on either side.
-fn has_word(line: &str, word: &str) -> bool {
-    line.match_indices(word).any(|(at, _)| {
-        let before = line[..at].chars().next_back();
-        let after = line[at + word.len()..].chars().next();
-        !before.is_some_and(is_word) && !after.is_some_and(is_word)
-    })
-}
-
-/// Whether a file is the one named, or in the folder named.
-fn is_at(path: &str, place: &str) -> bool {
-    path == place || (place.ends_with('/') && path.starts_with(place))
-}
-
-/// Whether a line of a Cargo.toml states a dependency on `package`.
-fn depends_on(line: &str, package: &str) -> bool {
-    let name = line.split(['=', '.', ' ']).next().unwrap_or_default();
-    name == package || line.contains(&format!("package = \"{package}\""))
-}
-
-/// Rust without its comments and literals, line by line as it was.
-fn code(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    let mut rest = text;
-    while let Some(first) = rest.chars().next() {
-        let is_name_before = out.chars().next_back().is_some_and(is_word);
-        let len = literal_or_comment(rest, is_name_before);
-        if len == 0 {
-            out.push(first);
-            rest = &rest[first.len_utf8()..];
-            continue;
-        }
-        out.extend(rest[..len].chars().map(|c| if c == '\n' { '\n' } else { ' ' }));
-        rest = &rest[len..];
-    }
-    out
-}
-
-/// Length of the comment or literal that `text` begins with, 0 if there is none.
-fn literal_or_comment(text: &str, is_name_before: bool) -> usize {
-    let until = |end: &str, from: usize| {
-        text[from..].find(end).map_or(text.len(), |at| from + at + end.len())
-    };
-    if text.starts_with("//") {
-        return text.find('\n').unwrap_or(text.len());
-    }
-    if text.starts_with("/*") {
-        return until("*/", 2);
-    }
-    let raw = text.strip_prefix('r').filter(|_| !is_name_before).map(|rest| {
-        let hashes = rest.len() - rest.trim_start_matches('#').len();
-        (hashes, rest[hashes..].starts_with('"'))
-    });
-    if let Some((hashes, true)) = raw {
-        return until(&format!("\"{}", "#".repeat(hashes)), hashes + 2);
-    }
-    if text.starts_with('"') {
-        return quoted(text, '"');
-    }
-    // A lifetime has no second quote behind its first character.
-    let mut chars = text.chars();
-    match (chars.next(), chars.next(), chars.next()) {
-        (Some('\''), Some('\\'), _) => quoted(text, '\''),
-        (Some('\''), Some(inside), Some('\'')) => 2 + inside.len_utf8(),
-        _ => 0,
-    }
-}
-
-/// Length of a literal with escapes, from its first quote to its last.
-fn quoted(text: &str, quote: char) -> usize {
-    let mut is_escaped = false;
-    for (at, c) in text.char_indices().skip(1) {
-        if !is_escaped && c == quote {
-            return at + 1;
-        }
-        is_escaped = !is_escaped && c == '\\';
-    }
-    text.len()
-}
-
-#[test]
-fn code_is_what_is_left_of_rust() {
-    let text = "let a = \"unsafe \\\" x\"; // unsafe\nlet b = r#\"unsafe\"#; /* unsafe */ let c = '\\'';\n\
-                fn f<'a>(x: &'a u8) { real('\"', \"x\") }\n";
-    let code = code(text);
-    assert!(!code.contains("unsafe"), "{code}");
-    assert!(code.contains("let c") && code.contains("<'a>") && code.contains("real("), "{code}");
-    assert_eq!(code.lines().count(), text.lines().count());
-}
-
-/// What bash says against a script.
-fn shell_error(script: &str) -> Option<String> {
-    let mut bash = Command::new("bash")
-        .arg("-n")
-        .stdin(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("bash runs");
-    // A script that it gives up on is not read to its end.
-    let _ = bash.stdin.take().expect("is piped").write_all(script.as_bytes());
-    let output = bash.wait_with_output().expect("bash ends");
-    (!output.status.success()).then(|| String::from_utf8_lossy(&output.stderr).trim().to_owned())
-}
-
-/// Targets of the links of a line of Markdown.
-fn links(line: &str) -> impl Iterator<Item = &str> {
-    line.split("](").skip(1).filter_map(|rest| rest.split(')').next())
-}
-
-/// Whether a relative link finds its file, and its heading there.
-fn leads_somewhere(tree: &[File], from: &File, link: &str) -> bool {
-    let (target, heading) = link.split_once('#').unwrap_or((link, ""));
-    let mut path: Vec<&str> = from.path.split('/').collect();
-    path.pop();
-    for part in target.split('/') {
-        match part {
-            "." | "" => {}
-            ".." => {
-                path.pop();
-            }
-            part => path.push(part),
-        }
-    }
-    let path = if target.is_empty() { from.path.clone() } else { path.join("/") };
-    let folder = format!("{path}/");
-    if heading.is_empty() {
-        return tree.iter().any(|file| file.path == path || file.path.starts_with(&folder));
-    }
-    let has_heading = |file: &File| {
-        file.text.lines().filter(|line| line.starts_with('#')).any(|line| slug(line) == heading)
-    };
-    tree.iter().any(|file| file.path == path && has_heading(file))
-}
-
-/// What a heading is called in a link.
-fn slug(heading: &str) -> String {
-    let text = heading.trim_start_matches('#').trim().to_lowercase();
-    let kept = text.chars().filter(|&c| is_word(c) || c == '-' || c == ' ');
-    kept.map(|c| if c == ' ' { '-' } else { c }).collect()
 }
