@@ -28,6 +28,7 @@ pub mod listener;
 pub mod log;
 pub mod netlink;
 pub mod proxies;
+pub mod proxy_protocol;
 pub mod queue;
 pub mod rate;
 pub mod report;

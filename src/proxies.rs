@@ -7,6 +7,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Duration;
 
 use slotmap::{Key, SlotMap};
 
@@ -16,7 +17,7 @@ use crate::config::model::{Bind, Config, Proxy, ProxyIndex, ServerId};
 use crate::limit::Limit;
 use crate::listener::{Limits, Listener, ListenerState};
 use crate::shared::{News, Parting, Saying, Shared};
-use crate::stream::{End, Outcome, Stream, World};
+use crate::stream::{End, Greeting, Outcome, Stream, World};
 use crate::task::Scheduler;
 use crate::transport::{
     ConnOptions, Ends, Event, Keepalive, ListenAt, ListenError, Token, Transport,
@@ -31,6 +32,9 @@ slotmap::new_key_type! {
 /// Tasks run in a turn, when `tune.runqueue-depth` does not say.
 const RUN_BUDGET: usize = 200;
 
+/// How long `defer-accept` waits for a first byte.
+const DEFERRED: Duration = Duration::from_secs(3);
+
 /// A stream, and where it came in.
 struct Entry<C> {
     stream: Stream<C>,
@@ -39,6 +43,7 @@ struct Entry<C> {
 }
 
 /// What a worker runs.
+#[expect(clippy::large_enum_variant, reason = "nearly every task is a stream")]
 enum Task<C> {
     Stream(Entry<C>),
     Watch(Box<Watch<C>>),
@@ -317,10 +322,11 @@ impl<T: Transport> Proxies<T> {
         let proxy = &self.proxies[frontend.0];
         // A frontend without a default backend has nowhere to send: itself has no servers.
         let backend = proxy.default_backend.unwrap_or(frontend);
+        let greeting = greeting(proxy, bind, now);
         let id = self.tasks.insert_with_key(|id| {
             let token = token_of(id);
             let front = transport.accept(handle, token).expect("a connection waits");
-            let stream = Stream::new(front, token, (frontend, backend), now);
+            let stream = Stream::new(front, token, greeting, (frontend, backend), now);
             Task::Stream(Entry { stream, limit: limit.clone() })
         });
         let front = self.tasks[id].stream().expect("it is a stream").stream.front();
@@ -444,6 +450,15 @@ impl<T: Transport> Proxies<T> {
             self.shared.announce_room();
         }
     }
+}
+
+/// What a client's connection has to begin with.
+fn greeting(proxy: &Proxy, bind: &Bind, now: Instant) -> Option<Greeting> {
+    if bind.accept_proxy {
+        let wait = proxy.timeouts.client_hs.or(proxy.timeouts.client);
+        return Some(Greeting::ProxyHeader { until: wait.map(|wait| now + wait) });
+    }
+    bind.defer_accept.then_some(Greeting::FirstByte { until: now + DEFERRED })
 }
 
 /// What the configuration asks of a client's connection.

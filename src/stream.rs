@@ -5,16 +5,18 @@
 //! Owns:  both connections, its place on a server, its ticket in a queue
 //! Never: blocks; knows a packet
 //!
-//! By phase: [`connect`] (a server, and a connection to it), [`exchange`] (bytes), [`end`] (how it ended).
+//! By phase: [`greeting`] (what must come before a server is sought), [`connect`] (a server, and a connection to it), [`exchange`] (bytes), [`end`] (how it ended).
 
 mod connect;
 mod end;
 mod exchange;
+mod greeting;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 pub use end::{Cause, End, Phase};
+pub use greeting::Greeting;
 
 use crate::backend::ServerCounters;
 use crate::channel::Channel;
@@ -22,17 +24,21 @@ use crate::clock::Instant;
 use crate::config::model::{Algorithm, Proxy, ProxyIndex};
 use crate::queue::{Priority, TicketId};
 use crate::shared::{Parting, Saying, Shared};
-use crate::transport::{ConnectError, Token, Transport};
+use crate::transport::{ConnectError, Ends, Token, Transport};
 
 /// How far a stream is.
 ///
 /// ```text
+///  Greeting
+///    ▼
 ///  Assign ──► Queued ──► Assigned ──► Connecting ──► Established ──► (ended)
 ///    ▲  └──────────────────▲              │ failed
 ///    └──── TurnAround ◄────┴──────────────┘
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
+    /// The client's connection has not yet said what it must begin with.
+    Greeting(Greeting),
     /// It needs a server.
     Assign,
     /// It waits for a place on a server.
@@ -129,16 +135,26 @@ pub struct Stream<C> {
     pub connected_at: Option<Instant>,
     /// When something last moved.
     active_at: Instant,
+    /// The client's ends as a PROXY header told them.
+    told_ends: Option<Box<Ends>>,
+    /// What the server is to have before the client's bytes, as far as it was not sent yet.
+    preface: Vec<u8>,
 }
 
 impl<C: Copy + Eq + std::fmt::Debug> Stream<C> {
     /// A stream for a client that was accepted just now.
-    pub fn new(front: C, token: Token, proxies: (ProxyIndex, ProxyIndex), now: Instant) -> Self {
+    pub fn new(
+        front: C,
+        token: Token,
+        greeting: Option<Greeting>,
+        proxies: (ProxyIndex, ProxyIndex),
+        now: Instant,
+    ) -> Self {
         let (frontend, backend) = proxies;
         Stream {
             front,
             back: None,
-            state: State::Assign,
+            state: greeting.map_or(State::Assign, State::Greeting),
             token,
             frontend,
             backend,
@@ -156,6 +172,8 @@ impl<C: Copy + Eq + std::fmt::Debug> Stream<C> {
             assigned_at: None,
             connected_at: None,
             active_at: now,
+            told_ends: None,
+            preface: Vec::new(),
         }
     }
 
@@ -169,14 +187,20 @@ impl<C: Copy + Eq + std::fmt::Debug> Stream<C> {
         self.state == State::Established
     }
 
+    /// Where the client is, and where it came to: as a PROXY header told it, else as the connection has it.
+    pub fn ends<T: Transport<Conn = C>>(&self, transport: &T) -> Ends {
+        let told = self.told_ends.as_deref().copied();
+        told.or_else(|| transport.ends(self.front)).unwrap_or_default()
+    }
+
     /// Where the client is.
     pub fn source<T: Transport<Conn = C>>(&self, transport: &T) -> Option<SocketAddr> {
-        transport.ends(self.front)?.remote
+        self.ends(transport).remote
     }
 
     /// Where the client came to.
     pub fn destination<T: Transport<Conn = C>>(&self, transport: &T) -> Option<SocketAddr> {
-        transport.ends(self.front)?.local
+        self.ends(transport).local
     }
 
     /// Does what can be done now.
@@ -185,6 +209,11 @@ impl<C: Copy + Eq + std::fmt::Debug> Stream<C> {
         world: &mut World<'_, T>,
         now: Instant,
     ) -> Outcome {
+        if let State::Greeting(greeting) = self.state
+            && let Some(outcome) = self.greet(greeting, world, now)
+        {
+            return outcome;
+        }
         if self.state != State::Established {
             if let Some(end) = self.client_gave_up(world, now) {
                 return Outcome::Ended(end);

@@ -12,7 +12,8 @@ use crate::backend::{
     Assigned, Demand, Tried, Turn, Waiter, is_undetermined, moves_on, server_address,
 };
 use crate::clock::Instant;
-use crate::config::model::{Carrier, Observe, Proxy, Redispatch, Server, ServerId};
+use crate::config::model::{Carrier, Observe, Proxy, Redispatch, Server, ServerId, SourceAddress};
+use crate::proxy_protocol;
 use crate::transport::{ConnOptions, ConnectTo, Keepalive, Remote, Source, Transport};
 
 /// Longest pause before the same server is tried again (HAProxy: a second, or the connect timeout).
@@ -74,7 +75,7 @@ impl<C: Copy + Eq + std::fmt::Debug> Stream<C> {
                     Attempt::Waits(until) => return Some(Outcome::Wait(until)),
                     Attempt::Failed(cause) => Some(cause),
                 },
-                State::Established => return None,
+                State::Established | State::Greeting(_) => return None,
             };
             if let Some(cause) = failed
                 && let Some(outcome) = self.retry(cause, world, now)
@@ -186,7 +187,13 @@ impl<C: Copy + Eq + std::fmt::Debug> Stream<C> {
             count: times.count,
         });
         let options = ConnOptions { keepalive, user_timeout: server.user_timeout, mss: None };
-        Some(ConnectTo { remote, source: Source::default(), options })
+        let stated = server.source.as_ref().or(config.source.as_ref()).map(|stated| stated.address);
+        let address = match stated {
+            Some(SourceAddress::Fixed(ip)) => Some(ip),
+            _ => None,
+        };
+        let source = Source { address, ..Source::default() };
+        Some(ConnectTo { remote, source, options })
     }
 
     fn attempt<T: Transport<Conn = C>>(
@@ -217,6 +224,9 @@ impl<C: Copy + Eq + std::fmt::Debug> Stream<C> {
             counters.total += 1;
             counters.current += 1;
             self.observe(server, true, world, now);
+            if let Some(version) = world.backend(self).servers[server].send_proxy {
+                self.preface = proxy_protocol::header(version, self.ends(world.transport));
+            }
         }
     }
 

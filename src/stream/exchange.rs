@@ -18,7 +18,12 @@ impl<C: Copy + Eq + std::fmt::Debug> Stream<C> {
         now: Instant,
     ) -> Outcome {
         let (front, back) = (self.front, self.back.expect("an established stream has a server"));
-        let request = self.request.pump(world.transport, front, back, now);
+        // An event tells when the server has room for the rest.
+        let request = if self.send_preface(world, now) {
+            self.request.pump(world.transport, front, back, now)
+        } else {
+            Progress { is_stuck: true, ..Progress::default() }
+        };
         let response = self.response.pump(world.transport, back, front, now);
         if request.moved > 0 || response.moved > 0 {
             self.active_at = now;

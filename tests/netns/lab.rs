@@ -22,6 +22,8 @@ use nix::unistd::Pid;
 
 /// The balancer's own addresses, shared with its kernel.
 pub const LB: &str = "10.77.0.1";
+/// The host that clients are on.
+pub const CLIENT: &str = "10.77.0.2";
 pub const LB6: &str = "fd77::1";
 /// Addresses of the servers.
 pub const SRV1: &str = "10.77.0.11";

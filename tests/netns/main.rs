@@ -17,6 +17,7 @@ mod failures;
 mod flood;
 mod lab;
 mod peer;
+mod proxy_header;
 mod tagged;
 mod traffic;
 mod wire;
@@ -100,6 +101,8 @@ const TESTS: &[(&str, Needs, fn())] = &[
         Xlb,
         flood::clients_get_through_and_nothing_is_left,
     ),
+    ("proxy_header::servers_hear_of_the_client", Any, proxy_header::servers_hear_of_the_client),
+    ("proxy_header::a_header_is_passed_on", Any, proxy_header::a_header_is_passed_on),
     ("crowd::fifteen_thousand_connections", Any, crowd::fifteen_thousand_connections),
 ];
 

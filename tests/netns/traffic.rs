@@ -240,7 +240,7 @@ fn postgres(lab: &Lab) -> Process {
     process
 }
 
-fn wait_for_listener(netns: &Netns, host: &str, port: u16) {
+pub fn wait_for_listener(netns: &Netns, host: &str, port: u16) {
     wait_until(&format!("a listener on {host}:{port}"), PATIENCE, || {
         netns.try_connect(address(host, port)).is_ok()
     });
