@@ -9,6 +9,7 @@
 //! One lock, taken when a stream comes and when it leaves: places, queues and whose turn it is change
 //! together, so that no two workers give the same place away and nobody is overtaken.
 
+mod facts;
 mod queues;
 mod retry;
 mod standing;
@@ -33,6 +34,7 @@ use crate::config::model::{Algorithm, Config, Proxy, ProxyIndex, Server, ServerI
 use crate::health::Health;
 use crate::lb::{self, Balancer, Pick, Room, WEIGHT_SCALE};
 use crate::queue::{Numbers, Priority, Queue, TicketId};
+use crate::rate::{Rate, RateLimit};
 use crate::shared::Mail;
 
 /// What a worker counts of a server.
@@ -96,6 +98,8 @@ struct Member {
     health: Health,
     /// Between 0 and 100 while it warms up (`slowstart`).
     warmth: u32,
+    /// Places given on it.
+    arrivals: Rate,
 }
 
 struct State {
@@ -117,6 +121,8 @@ pub struct Backend {
     fullconn: u32,
     /// Streams in it, working or waiting (HAProxy's beconn).
     streams: AtomicU32,
+    /// Streams that came.
+    arrivals: RateLimit,
     state: Mutex<State>,
     mail: Arc<Mail>,
 }
@@ -141,6 +147,7 @@ impl Backend {
             config: proxy,
             index,
             streams: AtomicU32::new(0),
+            arrivals: RateLimit::new(0),
             state: Mutex::new(State {
                 balancer,
                 members,
@@ -159,8 +166,15 @@ impl Backend {
     }
 
     /// A stream comes.
-    pub fn enter(&self) {
+    pub fn enter(&self, now: Instant) {
+        // Without a limit there is always leave.
+        let _ = self.arrivals.take(now);
         self.streams.fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// A stream has got a place on a server.
+    pub fn arrived(&self, server: usize, now: Instant) {
+        self.lock().members[server].arrivals.count(now);
     }
 
     /// A stream has ended.
@@ -350,6 +364,7 @@ impl Member {
             was_stopping: false,
             health,
             warmth: 100,
+            arrivals: Rate::default(),
         }
     }
 

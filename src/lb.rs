@@ -19,6 +19,8 @@ mod roster;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use hash::avalanche;
+
 use crate::config::model::{Algorithm, Balance, HashMethod};
 
 use map::Map;

@@ -9,6 +9,7 @@
 //! [`wires`], [`handover`] (one core); [`transport`] (the seam); [`proxies`], [`listener`], [`stream`],
 //! [`channel`], [`backend`], [`lb`], [`task`] (the proxy core).
 
+pub mod acl;
 pub mod backend;
 pub mod bell;
 pub mod boot;
@@ -32,6 +33,7 @@ pub mod proxy_protocol;
 pub mod queue;
 pub mod rate;
 pub mod report;
+pub mod sample;
 pub mod shared;
 pub mod stream;
 pub mod task;

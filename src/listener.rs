@@ -9,9 +9,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::Instant;
-use crate::config::model::{Bind, ProxyIndex};
+use crate::config::model::ProxyIndex;
 use crate::limit::Limit;
 use crate::rate::RateLimit;
+use crate::sample::Entrance;
 use crate::shared::{Frontend, Shared};
 
 /// The state of a listener, with HAProxy's meanings.
@@ -30,12 +31,10 @@ pub enum ListenerState {
 pub struct Listener<L> {
     /// The transport's name for it.
     pub handle: L,
-    /// Its configuration.
-    pub bind: Arc<Bind>,
+    /// Its configuration and its maxconn, shared by all workers.
+    pub entrance: Arc<Entrance>,
     /// The frontend it belongs to.
     pub frontend: ProxyIndex,
-    /// Its maxconn, shared by all workers.
-    pub limit: Arc<Limit>,
     /// Whether it takes connections.
     pub state: ListenerState,
     /// It stands in the list of those with connections to take.

@@ -16,8 +16,9 @@ use crate::clock::Instant;
 use crate::config::model::{Bind, Config, Proxy, ProxyIndex, ServerId};
 use crate::limit::Limit;
 use crate::listener::{Limits, Listener, ListenerState};
+use crate::sample::Entrance;
 use crate::shared::{News, Parting, Saying, Shared};
-use crate::stream::{End, Greeting, Outcome, Stream, World};
+use crate::stream::{Admission, End, Greeting, Outcome, Stream, World};
 use crate::task::Scheduler;
 use crate::transport::{
     ConnOptions, Ends, Event, Keepalive, ListenAt, ListenError, Token, Transport,
@@ -35,24 +36,17 @@ const RUN_BUDGET: usize = 200;
 /// How long `defer-accept` waits for a first byte.
 const DEFERRED: Duration = Duration::from_secs(3);
 
-/// A stream, and where it came in.
-struct Entry<C> {
-    stream: Stream<C>,
-    /// The maxconn of its listener, in which it holds a place.
-    limit: Arc<Limit>,
-}
-
 /// What a worker runs.
 #[expect(clippy::large_enum_variant, reason = "nearly every task is a stream")]
 enum Task<C> {
-    Stream(Entry<C>),
+    Stream(Stream<C>),
     Watch(Box<Watch<C>>),
 }
 
 impl<C> Task<C> {
-    fn stream(&self) -> Option<&Entry<C>> {
+    fn stream(&self) -> Option<&Stream<C>> {
         match self {
-            Task::Stream(entry) => Some(entry),
+            Task::Stream(stream) => Some(stream),
             Task::Watch(_) => None,
         }
     }
@@ -69,6 +63,8 @@ pub struct FrontendCounters {
     pub bytes_in: u64,
     /// Bytes to clients.
     pub bytes_out: u64,
+    /// Connections that a rule refused before they were streams.
+    pub denied: u64,
     /// Streams that ended otherwise than by both sides closing.
     pub failed: u64,
 }
@@ -168,9 +164,8 @@ impl<T: Transport> Proxies<T> {
         let handle = transport.listen(&plan.at, Token(index as u64))?;
         self.listeners.push(Listener {
             handle,
-            bind: plan.bind.clone(),
+            entrance: Arc::new(Entrance { bind: plan.bind.clone(), limit: plan.limit.clone() }),
             frontend: plan.frontend,
-            limit: plan.limit.clone(),
             state: ListenerState::Ready,
             is_queued: false,
         });
@@ -179,6 +174,7 @@ impl<T: Transport> Proxies<T> {
 
     /// Stops listening everywhere; streams go on.
     pub fn unlisten_all(&mut self, transport: &mut T, now: Instant) {
+        self.shared.stop();
         for listener in self.listeners.drain(..) {
             transport.unlisten(listener.handle, now);
         }
@@ -313,26 +309,31 @@ impl<T: Transport> Proxies<T> {
     }
 
     fn limits(&self, listener: usize) -> Limits<'_> {
-        let Listener { limit, frontend, .. } = &self.listeners[listener];
-        Limits { listener: limit, shared: &self.shared, frontend: self.shared.frontend(*frontend) }
+        let Listener { entrance, frontend, .. } = &self.listeners[listener];
+        Limits {
+            listener: &entrance.limit,
+            shared: &self.shared,
+            frontend: self.shared.frontend(*frontend),
+        }
     }
 
     fn open_stream(&mut self, index: usize, transport: &mut T, now: Instant) {
-        let Listener { handle, frontend, ref bind, ref limit, .. } = self.listeners[index];
-        let proxy = &self.proxies[frontend.0];
-        // A frontend without a default backend has nowhere to send: itself has no servers.
-        let backend = proxy.default_backend.unwrap_or(frontend);
-        let greeting = greeting(proxy, bind, now);
+        let Listener { handle, frontend, ref entrance, .. } = self.listeners[index];
+        let entrance = entrance.clone();
+        let proxy = self.proxies[frontend.0].clone();
+        let greeting = greeting(&proxy, &entrance.bind, now);
         let id = self.tasks.insert_with_key(|id| {
             let token = token_of(id);
             let front = transport.accept(handle, token).expect("a connection waits");
-            let stream = Stream::new(front, token, greeting, (frontend, backend), now);
-            Task::Stream(Entry { stream, limit: limit.clone() })
+            Task::Stream(Stream::new(front, token, greeting, (frontend, entrance.clone()), now))
         });
-        let front = self.tasks[id].stream().expect("it is a stream").stream.front();
-        configure_front(proxy, bind, front, transport);
-        self.shared.backend(backend).enter();
-        self.scheduler.add(id, bind.nice);
+        let (front, admission) = self.admit(id, transport, now);
+        if admission != Admission::Granted {
+            self.turn_away(id, index, admission, transport, now);
+            return;
+        }
+        configure_front(&proxy, &entrance.bind, front, transport);
+        self.scheduler.add(id, entrance.bind.nice);
         self.scheduler.wake(id);
         let counters = &mut self.frontends[frontend.0];
         counters.total += 1;
@@ -341,6 +342,39 @@ impl<T: Transport> Proxies<T> {
             && let Some(Ends { local: Some(local), remote: Some(remote) }) = transport.ends(front)
         {
             eprintln!("{:08x}:{}.accept from [{remote}] on [{local}]", short(id), proxy.name);
+        }
+    }
+
+    fn admit(&mut self, id: TaskId, transport: &mut T, now: Instant) -> (T::Conn, Admission) {
+        let Proxies { proxies, shared, servers, random, post, tasks, said, .. } = self;
+        let worker = post.worker;
+        let mut world = World { transport, proxies, shared, servers, random, worker, said };
+        let Task::Stream(stream) = &mut tasks[id] else { unreachable!("it was just made") };
+        (stream.front(), stream.admit(&mut world, now))
+    }
+
+    /// A rule at the door is against a connection: it never was a session.
+    fn turn_away(
+        &mut self,
+        id: TaskId,
+        listener: usize,
+        admission: Admission,
+        transport: &mut T,
+        now: Instant,
+    ) {
+        let Some(Task::Stream(stream)) = self.tasks.remove(id) else { return };
+        match admission {
+            Admission::Refused => transport.abort(stream.front(), now),
+            Admission::Dropped => transport.vanish(stream.front(), now),
+            Admission::Monitor | Admission::Granted => transport.close(stream.front(), now),
+        }
+        if admission != Admission::Monitor {
+            self.frontends[stream.frontend.0].denied += 1;
+        }
+        let limits = self.limits(listener);
+        limits.undo_session();
+        if limits.give() {
+            self.shared.announce_room();
         }
     }
 
@@ -389,7 +423,7 @@ impl<T: Transport> Proxies<T> {
                     self.scheduler.wake_at(id, until);
                 }
             }
-            Task::Stream(Entry { stream, .. }) => {
+            Task::Stream(stream) => {
                 let mut world = World {
                     transport,
                     proxies,
@@ -399,7 +433,11 @@ impl<T: Transport> Proxies<T> {
                     worker: post.worker,
                     said,
                 };
-                match stream.process(&mut world, now) {
+                let outcome = stream.process(&mut world, now);
+                if let Some(nice) = stream.nice.take() {
+                    self.scheduler.set_nice(id, nice);
+                }
+                match outcome {
                     Outcome::Wait(None) => {}
                     Outcome::Wait(Some(until)) => self.scheduler.wake_at(id, until),
                     Outcome::Again => self.scheduler.wake(id),
@@ -414,7 +452,7 @@ impl<T: Transport> Proxies<T> {
     /// Ends the streams that work with a server. A walk over all streams: servers seldom go down.
     fn leave_server(&mut self, server: ServerId, why: Parting, transport: &mut T, now: Instant) {
         let leaves = |(id, task): (TaskId, &Task<T::Conn>)| {
-            let stream = &task.stream()?.stream;
+            let stream = task.stream()?;
             let uses = stream.uses(server.proxy, server.index);
             uses.then(|| (id, stream.parting(why)))
         };
@@ -425,7 +463,7 @@ impl<T: Transport> Proxies<T> {
     }
 
     fn end_stream(&mut self, id: TaskId, end: End, transport: &mut T, now: Instant) {
-        let Some(Task::Stream(Entry { mut stream, limit })) = self.tasks.remove(id) else {
+        let Some(Task::Stream(mut stream)) = self.tasks.remove(id) else {
             return;
         };
         self.scheduler.remove(id);
@@ -433,7 +471,6 @@ impl<T: Transport> Proxies<T> {
         let worker = post.worker;
         let mut world = World { transport, proxies, shared, servers, random, worker, said };
         stream.leave(end, &mut world, now);
-        shared.backend(stream.backend).leave();
         let counters = &mut self.frontends[stream.frontend.0];
         counters.current -= 1;
         counters.bytes_in += stream.request.total;
@@ -445,7 +482,8 @@ impl<T: Transport> Proxies<T> {
             eprintln!("{:08x}:{}/{server}.closed {end}", short(id), backend.name);
         }
         let frontend = self.shared.frontend(stream.frontend);
-        let limits = Limits { listener: &limit, shared: &self.shared, frontend };
+        let limit = &stream.entrance.limit;
+        let limits = Limits { listener: limit, shared: &self.shared, frontend };
         if limits.give() {
             self.shared.announce_room();
         }
@@ -455,8 +493,7 @@ impl<T: Transport> Proxies<T> {
 /// What a client's connection has to begin with.
 fn greeting(proxy: &Proxy, bind: &Bind, now: Instant) -> Option<Greeting> {
     if bind.accept_proxy {
-        let wait = proxy.timeouts.client_hs.or(proxy.timeouts.client);
-        return Some(Greeting::ProxyHeader { until: wait.map(|wait| now + wait) });
+        return Some(Greeting::proxy_header(proxy, now));
     }
     bind.defer_accept.then_some(Greeting::FirstByte { until: now + DEFERRED })
 }

@@ -137,12 +137,13 @@ fn proxies(out: &mut String, reports: &[WorkerReport]) {
             line(
                 out,
                 format_args!(
-                    "proxy {} frontend conns={} total={} bytes_in={} bytes_out={} failed={}",
+                    "proxy {} frontend conns={} total={} bytes_in={} bytes_out={} denied={} failed={}",
                     config.name,
                     frontend.current,
                     frontend.total,
                     frontend.bytes_in,
                     frontend.bytes_out,
+                    frontend.denied,
                     frontend.failed
                 ),
             );
@@ -172,6 +173,7 @@ fn sum(all: impl Iterator<Item = FrontendCounters>) -> FrontendCounters {
         total: a.total + b.total,
         bytes_in: a.bytes_in + b.bytes_in,
         bytes_out: a.bytes_out + b.bytes_out,
+        denied: a.denied + b.denied,
         failed: a.failed + b.failed,
     })
 }

@@ -7,7 +7,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use crossbeam::queue::SegQueue;
 
@@ -17,6 +17,7 @@ use crate::config::model::{Config, MAXCONN_DEFAULT, ProxyIndex, ServerId};
 use crate::health::{Checker, Outcome};
 use crate::limit::Limit;
 use crate::rate::RateLimit;
+use crate::sample::ProcessVariables;
 use crate::transport::Token;
 
 /// Wakes a worker that may be asleep.
@@ -114,6 +115,10 @@ pub struct Shared {
     pub connection_rate: RateLimit,
     /// `maxsessrate`
     pub session_rate: RateLimit,
+    /// Bytes of one side that rules can look at.
+    pub inspected_max: usize,
+    /// Backends by name.
+    by_name: HashMap<Arc<str>, ProxyIndex>,
     /// By [`ProxyIndex`].
     frontends: Vec<Frontend>,
     backends: Vec<Arc<Backend>>,
@@ -123,6 +128,10 @@ pub struct Shared {
     trackers: HashMap<ServerId, Vec<ServerId>>,
     /// Counts the occasions at which paused listeners should try again.
     room_epoch: AtomicU64,
+    /// `proc.` variables.
+    pub variables: ProcessVariables,
+    /// The process takes no new connections.
+    is_stopping: AtomicBool,
     /// Counts streams, for their unique numbers.
     streams: AtomicU64,
 }
@@ -142,11 +151,15 @@ impl Shared {
             global: Limit::new(global.maxconn.unwrap_or(MAXCONN_DEFAULT)),
             connection_rate: RateLimit::new(global.maxconnrate.unwrap_or(0)),
             session_rate: RateLimit::new(global.maxsessrate.unwrap_or(0)),
+            inspected_max: global.inspected_max(),
+            by_name: by_name(config),
             frontends: frontends.collect(),
             backends: backends.collect(),
             mail,
             trackers: trackers(config),
             room_epoch: AtomicU64::new(0),
+            variables: ProcessVariables::default(),
+            is_stopping: AtomicBool::new(false),
             streams: AtomicU64::new(0),
         }
     }
@@ -159,6 +172,11 @@ impl Shared {
     /// A proxy as a backend.
     pub fn backend(&self, index: ProxyIndex) -> &Arc<Backend> {
         &self.backends[index.0]
+    }
+
+    /// The backend of this name.
+    pub fn backend_named(&self, name: &str) -> Option<ProxyIndex> {
+        self.by_name.get(name).copied()
     }
 
     /// A check of a server has an outcome: its backend and all who track it are told. What is to be said of it.
@@ -201,6 +219,16 @@ impl Shared {
         self.streams.fetch_add(1, Ordering::Relaxed)
     }
 
+    /// From now on no new connections are taken.
+    pub fn stop(&self) {
+        self.is_stopping.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether no new connections are taken.
+    pub fn is_stopping(&self) -> bool {
+        self.is_stopping.load(Ordering::Relaxed)
+    }
+
     /// A place is free that somebody waits for: paused listeners of all workers try again.
     pub fn announce_room(&self) {
         self.room_epoch.fetch_add(1, Ordering::SeqCst);
@@ -211,6 +239,11 @@ impl Shared {
     pub fn room_epoch(&self) -> u64 {
         self.room_epoch.load(Ordering::Acquire)
     }
+}
+
+fn by_name(config: &Config) -> HashMap<Arc<str>, ProxyIndex> {
+    let backends = config.proxies.iter().enumerate().filter(|(_, proxy)| proxy.kind.is_backend());
+    backends.map(|(index, proxy)| (proxy.name.clone(), ProxyIndex(index))).collect()
 }
 
 /// Who tracks whom, the other way round.

@@ -5,31 +5,36 @@
 //! Owns:  both connections, its place on a server, its ticket in a queue
 //! Never: blocks; knows a packet
 //!
-//! By phase: [`greeting`] (what must come before a server is sought), [`connect`] (a server, and a connection to it), [`exchange`] (bytes), [`end`] (how it ended).
+//! By phase: [`greeting`] (what a connection begins with), [`rules`] (what is decided of it), [`connect`] (a server, and a connection to it), [`exchange`] (bytes), [`end`] (how it ended).
 
 mod connect;
 mod end;
 mod exchange;
 mod greeting;
+mod rules;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 pub use end::{Cause, End, Phase};
 pub use greeting::Greeting;
+pub use rules::Admission;
+use rules::{Inspection, Reply};
 
 use crate::backend::ServerCounters;
 use crate::channel::Channel;
 use crate::clock::Instant;
 use crate::config::model::{Algorithm, Proxy, ProxyIndex};
 use crate::queue::{Priority, TicketId};
+use crate::sample::{Entrance, Variables};
 use crate::shared::{Parting, Saying, Shared};
 use crate::transport::{ConnectError, Ends, Token, Transport};
 
 /// How far a stream is.
 ///
 /// ```text
-///  Greeting
+///  Greeting ──► Session ──► Inspect
+///    ┌───────────────────────┘
 ///    ▼
 ///  Assign ──► Queued ──► Assigned ──► Connecting ──► Established ──► (ended)
 ///    ▲  └──────────────────▲              │ failed
@@ -39,6 +44,10 @@ use crate::transport::{ConnectError, Ends, Token, Transport};
 enum State {
     /// The client's connection has not yet said what it must begin with.
     Greeting(Greeting),
+    /// It may say more; rules of sessions have not been followed.
+    Session,
+    /// Rules look at what the client says.
+    Inspect(Inspection),
     /// It needs a server.
     Assign,
     /// It waits for a place on a server.
@@ -104,6 +113,8 @@ pub struct Stream<C> {
     back: Option<C>,
     state: State,
     token: Token,
+    /// The listener that it came in by.
+    pub entrance: Arc<Entrance>,
     /// Where it came in.
     pub frontend: ProxyIndex,
     /// Where its servers are.
@@ -137,8 +148,22 @@ pub struct Stream<C> {
     active_at: Instant,
     /// The client's ends as a PROXY header told them.
     told_ends: Option<Box<Ends>>,
+    /// A PROXY header has come.
+    has_proxy_header: bool,
     /// What the server is to have before the client's bytes, as far as it was not sent yet.
     preface: Vec<u8>,
+    /// What rules have stored.
+    variables: Variables,
+    /// Rules of responses.
+    reply: Reply,
+    /// It counts in its backend.
+    has_entered: bool,
+    /// The client is left without a word.
+    vanishes: bool,
+    /// `set-nice`, until the scheduler knows.
+    pub nice: Option<i32>,
+    /// `set-log-level`; `Some(None)`: no line.
+    pub log_level: Option<Option<u8>>,
 }
 
 impl<C: Copy + Eq + std::fmt::Debug> Stream<C> {
@@ -147,17 +172,17 @@ impl<C: Copy + Eq + std::fmt::Debug> Stream<C> {
         front: C,
         token: Token,
         greeting: Option<Greeting>,
-        proxies: (ProxyIndex, ProxyIndex),
+        (frontend, entrance): (ProxyIndex, Arc<Entrance>),
         now: Instant,
     ) -> Self {
-        let (frontend, backend) = proxies;
         Stream {
             front,
             back: None,
-            state: greeting.map_or(State::Assign, State::Greeting),
+            state: greeting.map_or(State::Session, State::Greeting),
             token,
+            entrance,
             frontend,
-            backend,
+            backend: frontend,
             server: None,
             slot: None,
             bound: None,
@@ -173,7 +198,14 @@ impl<C: Copy + Eq + std::fmt::Debug> Stream<C> {
             connected_at: None,
             active_at: now,
             told_ends: None,
+            has_proxy_header: false,
             preface: Vec::new(),
+            variables: Variables::default(),
+            reply: Reply::Passed,
+            has_entered: false,
+            vanishes: false,
+            nice: None,
+            log_level: None,
         }
     }
 
@@ -211,6 +243,16 @@ impl<C: Copy + Eq + std::fmt::Debug> Stream<C> {
     ) -> Outcome {
         if let State::Greeting(greeting) = self.state
             && let Some(outcome) = self.greet(greeting, world, now)
+        {
+            return outcome;
+        }
+        if self.state == State::Session
+            && let Some(outcome) = self.begin_session(world, now)
+        {
+            return outcome;
+        }
+        if let State::Inspect(inspection) = self.state
+            && let Some(outcome) = self.inspect(inspection, world, now)
         {
             return outcome;
         }
@@ -271,6 +313,7 @@ impl<C: Copy + Eq + std::fmt::Debug> Stream<C> {
                 std::net::IpAddr::V4(ip) => Some(ip.octets().to_vec()),
                 std::net::IpAddr::V6(ip) => Some(ip.octets().to_vec()),
             },
+            Algorithm::RdpCookie(name) => self.rdp_key(name, world),
             _ => None,
         }
     }
@@ -302,7 +345,9 @@ impl<C: Copy + Eq + std::fmt::Debug> Stream<C> {
         }
         // What the server said before it failed is still the client's; nobody reads what it says after
         // the client has failed.
-        if world.frontend(self).options.nolinger {
+        if self.vanishes {
+            world.transport.vanish(self.front, now);
+        } else if world.frontend(self).options.nolinger {
             world.transport.abort(self.front, now);
         } else {
             world.transport.close(self.front, now);
@@ -320,6 +365,9 @@ impl<C: Copy + Eq + std::fmt::Debug> Stream<C> {
             world.servers[self.backend.0][server].current -= 1;
         }
         self.give_back(world);
+        if self.has_entered {
+            world.shared.backend(self.backend).leave();
+        }
     }
 }
 

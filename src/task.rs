@@ -57,6 +57,17 @@ impl<K: Key> Scheduler<K> {
         self.keys[index] = task;
     }
 
+    /// Changes the nice value of a task, from its next turn on.
+    pub fn set_nice(&mut self, task: K, nice: i32) {
+        if let Some(state) = self.states.get_mut(task) {
+            if state.runnable {
+                self.niced -= usize::from(state.nice != 0);
+                self.niced += usize::from(nice != 0);
+            }
+            state.nice = nice;
+        }
+    }
+
     /// Forgets a task, wherever it stands.
     pub fn remove(&mut self, task: K) {
         if let Some(state) = self.states.remove(task) {

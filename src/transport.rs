@@ -219,6 +219,9 @@ pub trait Transport {
     /// Both ends.
     fn ends(&self, conn: Self::Conn) -> Option<Ends>;
 
+    /// Whether an address is one of our own.
+    fn is_own(&self, address: IpAddr) -> bool;
+
     /// What is known of a connection; `None` when it is gone.
     fn status(&self, conn: Self::Conn) -> Option<Status>;
 

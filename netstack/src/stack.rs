@@ -202,6 +202,11 @@ impl Stack {
         }
     }
 
+    /// Whether an address is one of our own.
+    pub fn is_own(&self, address: IpAddr) -> bool {
+        self.fib.address(address).is_some()
+    }
+
     /// Replaces the forwarding table. When its links are others, neighbours have to be told anew.
     pub fn set_fib(&mut self, fib: Arc<Fib>, now: Instant) {
         let same_links = self.fib.links() == fib.links();

@@ -68,7 +68,7 @@ fn at(ms: u64) -> Instant {
 }
 
 fn assign(backend: &Backend, demand: &Demand<'_>) -> Assigned {
-    backend.enter();
+    backend.enter(Instant::from_micros(0));
     backend.assign(demand, &mut || 7, at(1))
 }
 
@@ -235,7 +235,7 @@ fn places_are_exact_under_many_workers() {
             scope.spawn(move || {
                 for token in 0..3_000 {
                     let waiter = Waiter { worker, token: Token(token) };
-                    backend.enter();
+                    backend.enter(Instant::from_micros(0));
                     match backend.assign(&Demand { waiter, ..demand(0) }, &mut || 7, at(token)) {
                         Assigned::Server(server) => work(server),
                         Assigned::Queued(ticket) if token % 7 == 0 => backend.cancel(ticket),

@@ -78,6 +78,7 @@ pub(super) fn parse(line: &Line<'_>, context: &mut Context<'_>) -> Result<Vec<Bi
                 maxconn: 0,
                 backlog: parameters.backlog,
                 name: parameters.name.clone(),
+                id: 0,
                 interface: parameters.interface.clone(),
                 nice: parameters.nice,
                 carrier: Carrier::Wire,

@@ -16,6 +16,7 @@ use super::model::{
     Bind, Config, Families, Global, Location, MAXCONN_DEFAULT, OwnAddress, Proxy, ProxyIndex,
     ProxyKind, Server, ServerId,
 };
+use super::names;
 use super::nearest::suggestion;
 use super::parser::Parser;
 use super::proxy::ProxyDraft;
@@ -41,6 +42,7 @@ pub(super) fn finish(parser: Parser<'_>) -> Result<Loaded, Report> {
         .collect();
     number_proxies(&mut proxies);
     resolve_tracks(&mut proxies, &drafts, &mut report);
+    names::resolve(&mut proxies, &mut report);
     for proxy in &proxies {
         check_server_names(proxy, &mut report);
     }
@@ -202,7 +204,10 @@ fn default_backend(
 fn finish_proxy(draft: &ProxyDraft, default_backend: Option<ProxyIndex>, maxconn: u32) -> Proxy {
     let settings = &draft.settings;
     let maxconn = settings.maxconn.unwrap_or(maxconn);
+    let stated: HashSet<u32> = draft.binds.iter().filter_map(|bind| bind.id).collect();
+    let mut free = (1..).filter(|id| !stated.contains(id));
     let bind = |bind: &BindDraft| Bind {
+        id: bind.id.or_else(|| free.next()).expect("numbers do not run out"),
         maxconn: bind.maxconn.unwrap_or(maxconn),
         backlog: bind.bind.backlog.or(settings.backlog),
         ..bind.bind.clone()
@@ -229,6 +234,13 @@ fn finish_proxy(draft: &ProxyDraft, default_backend: Option<ProxyIndex>, maxconn
         server_keepalive: settings.options.server_keepalive.finish(),
         health_check: settings.checks.finish(),
         source: settings.source.clone(),
+        acls: settings.rules.acls.clone(),
+        tcp_rules: settings.rules.tcp.clone(),
+        looks_at_bytes: settings.rules.looks_at_bytes(),
+        use_backend: settings.rules.use_backend.clone(),
+        use_server: settings.rules.use_server.clone(),
+        monitor_nets: settings.rules.monitor_nets.clone(),
+        persist: settings.rules.persist.clone(),
     }
 }
 

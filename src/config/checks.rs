@@ -16,6 +16,7 @@ use super::parser::{Context, Form, Line};
 use super::report::Fault;
 use super::units;
 use expect::Flavour;
+pub(super) use expect::binary;
 
 /// Statuses that are good when nothing is said.
 const GOOD_STATUSES: (u16, u16) = (200, 399);
@@ -291,7 +292,7 @@ fn tcp_check(line: &Line<'_>, context: &mut Context<'_>) -> Result<CheckStep, Fa
         }
         "send-binary" => {
             let (text, rest) = rest.split_first().ok_or_else(|| of_verb("hexadecimal digits"))?;
-            Ok(step(CheckAction::Send(expect::binary(text)?), comment_of(rest)?))
+            Ok(step(CheckAction::Send(binary(text)?), comment_of(rest)?))
         }
         "expect" => {
             let (expect, comment) = expect::expect(Flavour::Tcp, rest)?;

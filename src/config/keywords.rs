@@ -445,6 +445,7 @@ const GLOBAL: Table = Table {
 /// Words of `defaults`, `frontend`, `backend` and `listen`.
 const PROXY: Table = Table {
     active: &[
+        "acl",
         "backlog",
         "balance",
         "bind",
@@ -463,6 +464,7 @@ const PROXY: Table = Table {
         "id",
         "maxconn",
         "mode",
+        "monitor-net",
         "option abortonclose",
         "option allbackups",
         "option clitcpka",
@@ -471,6 +473,7 @@ const PROXY: Table = Table {
         "option log-health-checks",
         "option mysql-check",
         "option nolinger",
+        "option persist",
         "option pgsql-check",
         "option redis-check",
         "option redispatch",
@@ -479,6 +482,7 @@ const PROXY: Table = Table {
         "option ssl-hello-chk",
         "option tcp-check",
         "option tcpka",
+        "persist",
         "rate-limit",
         "retries",
         "retry-on",
@@ -489,6 +493,8 @@ const PROXY: Table = Table {
         "srvtcpka-idle",
         "srvtcpka-intvl",
         "tcp-check",
+        "tcp-request",
+        "tcp-response",
         "timeout check",
         "timeout client",
         "timeout client-fin",
@@ -498,6 +504,8 @@ const PROXY: Table = Table {
         "timeout server",
         "timeout server-fin",
         "timeout tunnel",
+        "use-server",
+        "use_backend",
     ],
     inactive: &[
         ("bind-process", ANY),
@@ -547,7 +555,6 @@ const PROXY: Table = Table {
         ("option log-separate-errors", Shape::Flag),
         ("option logasap", Shape::Flag),
         ("option originalto", Shape::Words(0, 4)),
-        ("option persist", Shape::Flag),
         ("option prefer-last-server", Shape::Flag),
         ("option socket-stats", Shape::Flag),
         ("option splice-auto", Shape::Flag),
@@ -564,7 +571,6 @@ const PROXY: Table = Table {
         ("timeout tarpit", Shape::Time),
     ],
     unsupported: &[
-        "acl",
         "appsession",
         "be-unpublished",
         "block",
@@ -595,7 +601,6 @@ const PROXY: Table = Table {
         "monitor-uri",
         "option http_proxy",
         "option transparent",
-        "persist",
         "quic-initial",
         "redirect",
         "reqadd",
@@ -619,14 +624,10 @@ const PROXY: Table = Table {
         "stats uri",
         "stick",
         "stick-table",
-        "tcp-request",
-        "tcp-response",
         "transparent",
         "unique-id-format",
         "unique-id-header",
         "use-fcgi-app",
-        "use-server",
-        "use_backend",
     ],
 };
 

@@ -14,6 +14,8 @@ use ipnet::IpNet;
 
 mod balance;
 mod check;
+mod rule;
+mod sample;
 mod server;
 
 pub use balance::{Algorithm, Balance, HashFunction, HashMethod, HashType};
@@ -21,6 +23,15 @@ pub use check::{
     AgentCheck, Answer, CheckAction, CheckConnect, CheckKind, CheckStatus, CheckStep, CheckTimes,
     Expect, HeaderMatch, HealthCheck, InitState, Observe, OnError, Pattern, StringMatch, Text,
     Told,
+};
+pub use rule::{
+    Acl, AclLine, Action, BackendChoice, Condition, EndField, IntRange, IpSet, Matcher, NamePart,
+    Rule, TcpRules, Term, TextMatch, TextMethod, UseBackend, UseServer,
+};
+pub use sample::{
+    Converter, Expression, Fetch, HashOf, Kind, LvStart, Map, Operand, Operation, Part, ProxyFact,
+    ProxyName, ServerFact, ServerName, Split, TimeoutOf, TlsFact, Value, Variable, VariableScope,
+    Way, Whose,
 };
 pub use server::{
     ProxyHeader, Server, ServerId, ServerPort, ServerSource, SourceAddress, SourcePorts,
@@ -61,7 +72,13 @@ pub struct Inactive {
 impl Config {
     /// `fullconn` of a backend that states none: a tenth of the maxconn of all frontends that may use it.
     pub fn fullconn_of(&self, backend: ProxyIndex) -> u32 {
-        let uses = |proxy: &&Proxy| proxy.default_backend == Some(backend);
+        let uses = |proxy: &&Proxy| {
+            let is_named = |rule: &UseBackend| match &rule.backend {
+                BackendChoice::Fixed(name) => name.index == Some(backend),
+                BackendChoice::Made(_) => false,
+            };
+            proxy.default_backend == Some(backend) || proxy.use_backend.iter().any(is_named)
+        };
         let total: u64 =
             self.proxies.iter().filter(uses).map(|proxy| u64::from(proxy.maxconn)).sum();
         u32::try_from(total.div_ceil(10)).unwrap_or(u32::MAX).max(1)
@@ -69,6 +86,14 @@ impl Config {
 }
 
 impl Global {
+    /// Bytes of one side of a stream that rules can look at: `tune.bufsize` (16384) less `tune.maxrewrite` (1024, or
+    /// half of a small buffer).
+    pub fn inspected_max(&self) -> usize {
+        let bufsize = self.bufsize.unwrap_or(16_384);
+        let maxrewrite = self.maxrewrite.unwrap_or(1024).min(bufsize / 2);
+        (bufsize - maxrewrite) as usize
+    }
+
     /// Connections that a worker takes from one listener in a row: `tune.maxaccept`, or 64 for one worker and
     /// half of a fair share of that for each of more.
     pub fn maxaccept_of(&self, workers: usize) -> usize {
@@ -241,6 +266,20 @@ pub struct Proxy {
     pub health_check: HealthCheck,
     /// `source` of the backend, for servers without one.
     pub source: Option<ServerSource>,
+    /// Its ACLs, those between braces among them.
+    pub acls: Vec<Acl>,
+    /// `tcp-request`, `tcp-response`
+    pub tcp_rules: TcpRules,
+    /// Some of its rules look at what the client says.
+    pub looks_at_bytes: bool,
+    /// `use_backend`, in order.
+    pub use_backend: Vec<UseBackend>,
+    /// `use-server`, in order.
+    pub use_server: Vec<UseServer>,
+    /// `monitor-net`: who comes from there is a monitor: accepted, closed, not counted.
+    pub monitor_nets: IpSet,
+    /// `persist rdp-cookie(<name>)`: a stream goes to the server that this cookie names.
+    pub persist: Option<Arc<str>>,
 }
 
 /// Options of a proxy that are on or off.
@@ -256,6 +295,8 @@ pub struct ProxyOptions {
     pub log_health_checks: bool,
     /// `retry-on conn-failure` (the default) or `retry-on none`.
     pub retry_on_conn_failure: bool,
+    /// `option persist`: rules and cookies send streams to their server even if it is down.
+    pub persist: bool,
 }
 
 impl Default for ProxyOptions {
@@ -266,6 +307,7 @@ impl Default for ProxyOptions {
             allbackups: false,
             log_health_checks: false,
             retry_on_conn_failure: true,
+            persist: false,
         }
     }
 }
@@ -298,6 +340,8 @@ pub struct Bind {
     pub backlog: Option<u32>,
     /// `name`
     pub name: Option<String>,
+    /// `id`, or the place among the listeners of its proxy, from 1.
+    pub id: u32,
     /// `interface`: only connections that arrive there.
     pub interface: Option<String>,
     /// `nice`, -1024 to 1024.

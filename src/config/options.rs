@@ -45,6 +45,7 @@ impl OptionSettings {
             "option abortonclose" => &mut flags.abortonclose,
             "option nolinger" => &mut flags.nolinger,
             "option allbackups" => &mut flags.allbackups,
+            "option persist" => &mut flags.persist,
             "option log-health-checks" => &mut flags.log_health_checks,
             "option clitcpka" => &mut self.client_keepalive.is_on,
             "option srvtcpka" => &mut self.server_keepalive.is_on,

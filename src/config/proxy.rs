@@ -14,6 +14,7 @@ use super::model::{Balance, Location, ProxyKind, Redispatch, ServerSource, Timeo
 use super::options::OptionSettings;
 use super::parser::{Context, Form, Line};
 use super::report::Fault;
+use super::rules::RuleDraft;
 use super::server::{self, ServerDraft, ServerSettings};
 use super::{balance, log, source, units};
 
@@ -34,6 +35,7 @@ pub(super) struct Settings {
     pub(super) options: OptionSettings,
     pub(super) checks: CheckDraft,
     pub(super) source: Option<ServerSource>,
+    pub(super) rules: RuleDraft,
     server: ServerSettings,
 }
 
@@ -51,6 +53,7 @@ impl Default for Settings {
             options: OptionSettings::default(),
             checks: CheckDraft::default(),
             source: None,
+            rules: RuleDraft::default(),
             server: ServerSettings::default(),
         }
     }
@@ -226,11 +229,13 @@ const OF_FRONTENDS: &[&str] = &[
     "bind",
     "default_backend",
     "maxconn",
+    "monitor-net",
     "option clitcpka",
     "rate-limit",
     "timeout client",
     "timeout client-fin",
     "timeout client-hs",
+    "use_backend",
 ];
 const OF_BACKENDS: &[&str] = &[
     "balance",
@@ -244,6 +249,7 @@ const OF_BACKENDS: &[&str] = &[
     "option httpchk",
     "option ldap-check",
     "option mysql-check",
+    "option persist",
     "option pgsql-check",
     "option redis-check",
     "option redispatch",
@@ -251,6 +257,7 @@ const OF_BACKENDS: &[&str] = &[
     "option srvtcpka",
     "option ssl-hello-chk",
     "option tcp-check",
+    "persist",
     "retries",
     "retry-on",
     "server",
@@ -263,9 +270,21 @@ const OF_BACKENDS: &[&str] = &[
     "timeout server",
     "timeout server-fin",
     "timeout tunnel",
+    "use-server",
 ];
 /// Words that make no sense as a default.
-const NOT_IN_DEFAULTS: &[&str] = &["bind", "description", "id", "server", "server-template"];
+const NOT_IN_DEFAULTS: &[&str] = &[
+    "bind",
+    "description",
+    "id",
+    "monitor-net",
+    "server",
+    "server-template",
+    "use-server",
+    "use_backend",
+];
+/// Words that make sense as a default that proxies ask for by its name.
+const IN_NAMED_DEFAULTS: &[&str] = &["acl", "tcp-request", "tcp-response"];
 
 /// Reads one statement of a section.
 pub(super) fn statement(
@@ -276,6 +295,12 @@ pub(super) fn statement(
 ) -> Result<(), Fault> {
     if draft.kind.is_none() && NOT_IN_DEFAULTS.contains(&line.name) {
         return Err(format!("'{}' not allowed in 'defaults' section.", line.name).into());
+    }
+    if draft.kind.is_none() && draft.name.is_empty() && IN_NAMED_DEFAULTS.contains(&line.name) {
+        return Err(Fault::hinted(
+            format!("'{}' not allowed in anonymous 'defaults' section.", line.name),
+            "give the section a name, and ask for it with 'from <name>'.",
+        ));
     }
     let lacks = match line.name {
         name if OF_FRONTENDS.contains(&name) && !draft.has_frontend() => Some("frontend"),
@@ -325,6 +350,7 @@ fn active(draft: &mut ProxyDraft, line: &Line<'_>, context: &mut Context<'_>) ->
     if let Some(timeout) = line.name.strip_prefix("timeout ") {
         return self::timeout(draft, timeout, line, context);
     }
+    let (is_frontend, is_backend) = (draft.has_frontend(), draft.has_backend());
     let settings = &mut draft.settings;
     match line.name {
         "backlog" => settings.backlog = Some(number(line)?).filter(|limit| *limit > 0),
@@ -380,8 +406,9 @@ fn active(draft: &mut ProxyDraft, line: &Line<'_>, context: &mut Context<'_>) ->
             draft.servers.push(server);
         }
         name => {
-            let known =
-                settings.options.take(line, context)? || settings.checks.take(line, context)?;
+            let known = settings.options.take(line, context)?
+                || settings.checks.take(line, context)?
+                || settings.rules.take(line, is_frontend, is_backend, context)?;
             assert!(known, "'{name}' is listed as active");
         }
     }

@@ -42,7 +42,8 @@ fn fold(address: &[u8]) -> u32 {
 }
 
 impl HashFunction {
-    fn apply(self, key: &[u8]) -> u32 {
+    /// The hash of a key.
+    pub(crate) fn apply(self, key: &[u8]) -> u32 {
         match self {
             HashFunction::Sdbm => sdbm(key),
             HashFunction::Djb2 => djb2(key),
@@ -91,7 +92,7 @@ fn number(key: &[u8]) -> u32 {
 
 /// A bijection of 32 bits that changes about half of them for one that differs (R. Jenkins, six shifts), as
 /// HAProxy's modifier of this name.
-pub(super) fn avalanche(value: u32) -> u32 {
+pub(crate) fn avalanche(value: u32) -> u32 {
     let mut a = value;
     a = a.wrapping_add(0x7ed5_5d16).wrapping_add(a << 12);
     a = (a ^ 0xc761_c23c) ^ (a >> 19);

@@ -7,7 +7,7 @@
 
 use std::time::Duration;
 
-use super::{Cause, End, Outcome, Phase, State, Stream, World};
+use super::{Cause, End, Outcome, Phase, Reply, State, Stream, World};
 use crate::backend::{
     Assigned, Demand, Tried, Turn, Waiter, is_undetermined, moves_on, server_address,
 };
@@ -75,7 +75,9 @@ impl<C: Copy + Eq + std::fmt::Debug> Stream<C> {
                     Attempt::Waits(until) => return Some(Outcome::Wait(until)),
                     Attempt::Failed(cause) => Some(cause),
                 },
-                State::Established | State::Greeting(_) => return None,
+                State::Established | State::Greeting(_) | State::Session | State::Inspect(_) => {
+                    return None;
+                }
             };
             if let Some(cause) = failed
                 && let Some(outcome) = self.retry(cause, world, now)
@@ -133,6 +135,7 @@ impl<C: Copy + Eq + std::fmt::Debug> Stream<C> {
             world.servers[self.backend.0][before].redispatched += 1;
             self.is_redispatched = true;
         }
+        world.shared.backend(self.backend).arrived(server, now);
         self.server = Some(server);
         self.slot = Some(server);
         self.assigned_at = Some(now);
@@ -219,6 +222,9 @@ impl<C: Copy + Eq + std::fmt::Debug> Stream<C> {
         self.state = State::Established;
         self.connected_at = Some(now);
         self.active_at = now;
+        if !world.backend(self).tcp_rules.response.is_empty() {
+            self.reply = Reply::Inspected(None);
+        }
         if let Some(server) = self.server {
             let counters = &mut world.servers[self.backend.0][server];
             counters.total += 1;

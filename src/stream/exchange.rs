@@ -4,6 +4,7 @@
 //! Out:   bytes moved; when nothing may have moved until; how it ended
 //! Never: copies a byte; the transport moves them
 
+use super::rules::{Reply, ReplyWaits};
 use super::{Cause, End, Outcome, Phase, Stream, World};
 use crate::channel::Progress;
 use crate::clock::Instant;
@@ -24,7 +25,23 @@ impl<C: Copy + Eq + std::fmt::Debug> Stream<C> {
         } else {
             Progress { is_stuck: true, ..Progress::default() }
         };
-        let response = self.response.pump(world.transport, back, front, now);
+        let mut inspected_until = None;
+        if let Reply::Inspected(since) = self.reply {
+            match self.inspect_reply(since, world, now) {
+                Ok(()) => {}
+                Err(ReplyWaits::Until(until)) => inspected_until = until,
+                Err(ReplyWaits::Rejected) => {
+                    return Outcome::Ended(End { cause: Cause::Rule, phase: Phase::Data });
+                }
+            }
+        }
+        let response = match self.reply {
+            Reply::Inspected(_) => Progress::default(),
+            Reply::Passed | Reply::Closing => self.response.pump(world.transport, back, front, now),
+        };
+        if self.reply == Reply::Closing && !response.unfinished && !response.is_stuck {
+            return Outcome::Ended(End { cause: Cause::Rule, phase: Phase::Data });
+        }
         if request.moved > 0 || response.moved > 0 {
             self.active_at = now;
         }
@@ -47,7 +64,12 @@ impl<C: Copy + Eq + std::fmt::Debug> Stream<C> {
             return Outcome::Again;
         }
         let timeouts = (world.frontend(self).timeouts, world.backend(self).timeouts);
-        self.wait(timeouts, request, response, now)
+        match self.wait(timeouts, request, response, now) {
+            Outcome::Wait(until) => {
+                Outcome::Wait([until, inspected_until].into_iter().flatten().min())
+            }
+            outcome => outcome,
+        }
     }
 
     /// Until which time nothing may move.

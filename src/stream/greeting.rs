@@ -6,6 +6,7 @@
 
 use super::{Cause, End, Outcome, Phase, State, Stream, World};
 use crate::clock::Instant;
+use crate::config::model::Proxy;
 use crate::proxy_protocol::{self, Parsed};
 use crate::transport::Transport;
 
@@ -27,7 +28,20 @@ pub enum Greeting {
     },
 }
 
+impl Greeting {
+    /// A PROXY header, within the time of this proxy.
+    pub fn proxy_header(proxy: &Proxy, now: Instant) -> Self {
+        let wait = proxy.timeouts.client_hs.or(proxy.timeouts.client);
+        Greeting::ProxyHeader { until: wait.map(|wait| now + wait) }
+    }
+}
+
 impl<C: Copy + Eq + std::fmt::Debug> Stream<C> {
+    /// From now on the connection has to begin with a PROXY header.
+    pub(super) fn expect_proxy(&mut self, proxy: &Proxy, now: Instant) {
+        self.state = State::Greeting(Greeting::proxy_header(proxy, now));
+    }
+
     /// Looks whether the connection has said what it must; `None` when it has.
     pub(super) fn greet<T: Transport<Conn = C>>(
         &mut self,
@@ -52,7 +66,10 @@ impl<C: Copy + Eq + std::fmt::Debug> Stream<C> {
                     Parsed::Header { len, ends } => {
                         let taken = world.transport.recv(self.front, &mut bytes[..len], now);
                         assert_eq!(taken, len, "a header that was seen can be taken");
-                        self.told_ends = ends.map(Box::new);
+                        self.has_proxy_header = true;
+                        if let Some(ends) = ends {
+                            self.told_ends = Some(Box::new(ends));
+                        }
                     }
                     Parsed::Invalid => return ended(Cause::Rule),
                     Parsed::Incomplete if status.fin => return ended(Cause::Client),
@@ -63,7 +80,7 @@ impl<C: Copy + Eq + std::fmt::Debug> Stream<C> {
                 }
             }
         }
-        self.state = State::Assign;
+        self.state = State::Session;
         self.active_at = now;
         None
     }

@@ -93,6 +93,10 @@ impl Transport for StackTransport {
         Some(Ends { local: address(tuple.local), remote: address(tuple.remote) })
     }
 
+    fn is_own(&self, address: std::net::IpAddr) -> bool {
+        self.stack.is_own(address)
+    }
+
     fn status(&self, conn: ConnId) -> Option<Status> {
         let status = self.stack.status(conn)?;
         Some(Status {

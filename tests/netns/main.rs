@@ -18,6 +18,7 @@ mod flood;
 mod lab;
 mod peer;
 mod proxy_header;
+mod rules;
 mod tagged;
 mod traffic;
 mod wire;
@@ -103,6 +104,10 @@ const TESTS: &[(&str, Needs, fn())] = &[
     ),
     ("proxy_header::servers_hear_of_the_client", Any, proxy_header::servers_hear_of_the_client),
     ("proxy_header::a_header_is_passed_on", Any, proxy_header::a_header_is_passed_on),
+    ("rules::the_door", Any, rules::the_door),
+    ("rules::a_monitor_is_let_go", Xlb, rules::a_monitor_is_let_go),
+    ("rules::what_the_client_says", Any, rules::what_the_client_says),
+    ("rules::what_the_server_says", Any, rules::what_the_server_says),
     ("crowd::fifteen_thousand_connections", Any, crowd::fifteen_thousand_connections),
 ];
 

@@ -140,7 +140,7 @@ fn pattern(flavour: Flavour, kind: &str, rest: &[&str]) -> Result<(Answer, usize
 }
 
 /// Pairs of hexadecimal digits.
-pub(super) fn binary(text: &str) -> Result<Arc<[u8]>, Fault> {
+pub(in super::super) fn binary(text: &str) -> Result<Arc<[u8]>, Fault> {
     let digits = text.as_bytes();
     let is_whole = digits.len().is_multiple_of(2) && digits.iter().all(u8::is_ascii_hexdigit);
     if !is_whole || digits.is_empty() {

@@ -192,6 +192,30 @@ impl Pattern {
         Ok(Pattern { text: text.into(), regex })
     }
 
+    /// Bytes with what matches replaced, once or everywhere; `\1` stands for a group.
+    pub fn replace(&self, bytes: &[u8], by: &[u8], all: bool) -> Vec<u8> {
+        let replacement = |captures: &regex::bytes::Captures<'_>| {
+            let mut made = Vec::new();
+            let mut rest = by.iter();
+            while let Some(&byte) = rest.next() {
+                match (byte, rest.as_slice().first()) {
+                    (b'\\', Some(digit)) if digit.is_ascii_digit() => {
+                        let group = captures.get(usize::from(digit - b'0'));
+                        made.extend(group.map_or(&b""[..], |group| group.as_bytes()));
+                        rest.next();
+                    }
+                    (b'\\', Some(&other)) => {
+                        made.push(other);
+                        rest.next();
+                    }
+                    _ => made.push(byte),
+                }
+            }
+            made
+        };
+        self.regex.replacen(bytes, usize::from(!all), replacement).into_owned()
+    }
+
     /// Whether bytes match.
     pub fn is_match(&self, bytes: &[u8]) -> bool {
         self.regex.is_match(bytes)

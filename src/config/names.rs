@@ -1,0 +1,158 @@
+//! Proxies and servers that rules and expressions name.
+//!
+//! In:    proxies whose names are all known
+//! Out:   the same, with places instead of names; or the report
+//! Never: reads a word
+
+use super::model::{
+    Acl, Action, BackendChoice, Expression, Fetch, Location, NamePart, Proxy, ProxyFact,
+    ProxyIndex, ServerId, ServerName,
+};
+use super::nearest::suggestion;
+use super::report::Report;
+
+/// What a name can mean.
+struct Names {
+    proxies: Vec<Named>,
+}
+
+struct Named {
+    name: std::sync::Arc<str>,
+    is_frontend: bool,
+    is_backend: bool,
+    servers: Vec<std::sync::Arc<str>>,
+}
+
+impl Names {
+    fn proxy(&self, name: &str, is_meant: impl Fn(&Named) -> bool) -> Option<ProxyIndex> {
+        self.proxies
+            .iter()
+            .position(|proxy| &*proxy.name == name && is_meant(proxy))
+            .map(ProxyIndex)
+    }
+
+    fn server(&self, words: &str, itself: ProxyIndex) -> Option<ServerId> {
+        let (proxy, name) = match words.split_once('/') {
+            Some((backend, name)) => (self.proxy(backend, |proxy| proxy.is_backend)?, name),
+            None => (itself, words),
+        };
+        let servers = &self.proxies[proxy.0].servers;
+        let index = servers.iter().position(|server| &**server == name)?;
+        Some(ServerId { proxy, index })
+    }
+}
+
+/// Finds every name.
+pub(super) fn resolve(proxies: &mut [Proxy], report: &mut Report) {
+    let named = |proxy: &Proxy| Named {
+        name: proxy.name.clone(),
+        is_frontend: proxy.kind.is_frontend(),
+        is_backend: proxy.kind.is_backend(),
+        servers: proxy.servers.iter().map(|server| server.name.clone()).collect(),
+    };
+    let names = Names { proxies: proxies.iter().map(named).collect() };
+    for (index, proxy) in proxies.iter_mut().enumerate() {
+        let mut search = Search { names: &names, itself: ProxyIndex(index), report };
+        search.proxy(proxy);
+    }
+}
+
+struct Search<'a> {
+    names: &'a Names,
+    itself: ProxyIndex,
+    report: &'a mut Report,
+}
+
+impl Search<'_> {
+    fn proxy(&mut self, proxy: &mut Proxy) {
+        for Acl { lines, .. } in &mut proxy.acls {
+            for line in lines {
+                self.expression(&mut line.expression, &line.at);
+            }
+        }
+        let rules = &mut proxy.tcp_rules;
+        let lists =
+            [&mut rules.connection, &mut rules.session, &mut rules.content, &mut rules.response];
+        for rule in lists.into_iter().flatten() {
+            match &mut rule.action {
+                Action::SetEnd(_, expression)
+                | Action::SetVariable(_, expression)
+                | Action::SetPriorityClass(expression)
+                | Action::SetPriorityOffset(expression) => self.expression(expression, &rule.at),
+                _ => {}
+            }
+        }
+        for rule in &mut proxy.use_backend {
+            match &mut rule.backend {
+                BackendChoice::Fixed(name) => {
+                    name.index = self.names.proxy(&name.name, |proxy| proxy.is_backend);
+                    if name.index == Some(self.itself) {
+                        let text = format!(
+                            "Proxy '{}': loop detected for use_backend: '{}'.",
+                            proxy.name, name.name
+                        );
+                        self.report.alert(Some(&rule.at), text);
+                    }
+                    if name.index.is_none() {
+                        let known = self.names.proxies.iter().filter(|proxy| proxy.is_backend);
+                        let near = suggestion(&name.name, known.map(|proxy| &*proxy.name));
+                        let text = format!(
+                            "Proxy '{}': unable to find required use_backend: '{}'{near}",
+                            proxy.name, name.name
+                        );
+                        self.report.alert(Some(&rule.at), text);
+                    }
+                }
+                BackendChoice::Made(parts) => {
+                    for part in parts {
+                        if let NamePart::Expression(expression) = part {
+                            self.expression(expression, &rule.at);
+                        }
+                    }
+                }
+            }
+        }
+        for rule in &mut proxy.use_server {
+            // Only a server of its own can serve it.
+            let own = !rule.server.name.contains('/');
+            rule.server.id = self.names.server(&rule.server.name, self.itself).filter(|_| own);
+            if rule.server.id.is_none() {
+                let known = &self.names.proxies[self.itself.0].servers;
+                let near = suggestion(&rule.server.name, known.iter().map(|name| &**name));
+                let text = format!(
+                    "Proxy '{}' : unable to find server '{}' referenced in a 'use-server' rule{near}",
+                    proxy.name, rule.server.name
+                );
+                self.report.alert(Some(&rule.at), text);
+            }
+        }
+    }
+
+    fn expression(&mut self, expression: &mut Expression, at: &Location) {
+        match &mut expression.fetch {
+            Fetch::Proxy(fact, Some(name)) => {
+                let of_frontend =
+                    matches!(fact, ProxyFact::FrontendConns | ProxyFact::FrontendRate);
+                name.index = self.names.proxy(&name.name, |proxy| {
+                    if of_frontend { proxy.is_frontend } else { proxy.is_backend }
+                });
+                if name.index.is_none() {
+                    let what = if of_frontend { "frontend" } else { "backend" };
+                    let text =
+                        format!("'{}' : unable to find {what} '{}'.", expression.text, name.name);
+                    self.report.alert(Some(at), text);
+                }
+            }
+            Fetch::Server(_, name) => self.server(name, &expression.text, at),
+            _ => {}
+        }
+    }
+
+    fn server(&mut self, name: &mut ServerName, text: &str, at: &Location) {
+        name.id = self.names.server(&name.name, self.itself);
+        if name.id.is_none() {
+            let text = format!("'{text}' : unable to find server '{}'.", name.name);
+            self.report.alert(Some(at), text);
+        }
+    }
+}
