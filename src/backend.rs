@@ -260,6 +260,11 @@ impl Backend {
         self.lock().turn(ticket)
     }
 
+    /// The server whose queue a ticket is for; `None`: that of the backend.
+    pub fn queue_of(&self, ticket: TicketId) -> Option<usize> {
+        self.lock().tickets.get(ticket)?.server()
+    }
+
     /// A stream waits no longer; if a place was kept for it, the next one gets it.
     pub fn cancel(&self, ticket: TicketId) {
         let mut state = self.lock();

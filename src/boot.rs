@@ -26,6 +26,7 @@ use crate::handover;
 use crate::netlink::{KernelTables, Snapshot, StatedAddress, StatedRoute, Wire as KernelWire};
 use crate::proxies::{ListenerPlan, Post, Proxies};
 use crate::shared::{Shared, Wake};
+use crate::syslog::{self, Logger};
 use crate::transport::stack::StackTransport;
 use crate::watch;
 use crate::wires::{NamedWire, Wires};
@@ -86,6 +87,10 @@ pub struct Running {
     pub listeners: Vec<ListenerPlan>,
     /// Source ports towards servers.
     pub source_ports: RangeInclusive<u16>,
+    /// The log, and its thread.
+    pub logger: Option<Logger>,
+    /// The thread of the log.
+    pub log_thread: Option<JoinHandle<()>>,
 }
 
 /// Addresses and routes that are stated, not the kernel's; and the interfaces they are on.
@@ -140,6 +145,7 @@ pub fn boot(config: &Config, order: &RunOrder, clock: Clock) -> Result<Running, 
     let wakes: Vec<Arc<dyn Wake>> =
         bells.iter().map(|bell| bell.clone() as Arc<dyn Wake>).collect();
     let (to_control, requests) = unbounded();
+    let (logger, log_thread) = start_log(config, clock)?;
     let mut running = Running {
         taken,
         kernel,
@@ -152,6 +158,8 @@ pub fn boot(config: &Config, order: &RunOrder, clock: Clock) -> Result<Running, 
         cores: cores.clone(),
         listeners,
         source_ports,
+        logger,
+        log_thread,
     };
     let per_worker = queues.into_iter().zip(handover::connect(&wakes)).enumerate();
     for (number, (queues, handover)) in per_worker {
@@ -172,6 +180,7 @@ pub fn boot(config: &Config, order: &RunOrder, clock: Clock) -> Result<Running, 
                 commands,
                 requests: to_control.clone(),
                 control: running.bell.clone(),
+                logger: running.logger.clone(),
             },
             rx_burst: config.global.maxpollevents,
         };
@@ -194,6 +203,19 @@ pub fn boot(config: &Config, order: &RunOrder, clock: Clock) -> Result<Running, 
     let _ = crate::control::ask_reports(&running.commands);
     running.steer()?;
     Ok(running)
+}
+
+fn start_log(
+    config: &Config,
+    clock: Clock,
+) -> Result<(Option<Logger>, Option<JoinHandle<()>>), BootError> {
+    if !syslog::is_wanted(config) {
+        return Ok((None, None));
+    }
+    let started = Logger::start(config, clock);
+    let (logger, thread) =
+        started.map_err(|error| BootError(format!("cannot start the log's thread: {error}")))?;
+    Ok((Some(logger), Some(thread)))
 }
 
 impl Running {

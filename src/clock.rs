@@ -18,6 +18,12 @@ impl Clock {
         Clock { epoch: std::time::Instant::now() }
     }
 
+    /// The date: microseconds since 1970, UTC. For what is shown to people only; it may jump.
+    pub fn unix_us(&self) -> i64 {
+        let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+        since.map_or(0, |since| since.as_micros() as i64)
+    }
+
     /// The time.
     pub fn now(&self) -> Instant {
         Instant::from_micros(self.epoch.elapsed().as_micros() as u64)

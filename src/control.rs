@@ -22,7 +22,7 @@ use crate::boot::Running;
 use crate::log;
 use crate::netlink::{Changes, NeighborState, NeighborUpdate};
 use crate::report;
-use crate::shared::Wake;
+use crate::shared::{Saying, Wake};
 use crate::worker::{Command, Request, WorkerReport};
 
 /// A worker answers within a turn; one that does not is not waited for longer.
@@ -106,7 +106,7 @@ pub fn run(mut running: Running, mut signals: Signals) -> i32 {
                     resolve_neighbor(&mut running, worker, resolve);
                 }
                 Request::Drained => drained += 1,
-                Request::Say(saying) => log::warning(format_args!("{}.", saying.said.text)),
+                Request::Say(saying) => say(&running, &saying),
             }
         }
         if readable[1] {
@@ -116,6 +116,14 @@ pub fn run(mut running: Running, mut signals: Signals) -> i32 {
             stop(running, SIGUSR1);
             return SIGUSR1;
         }
+    }
+}
+
+/// Tells the operator, and the log of the proxy.
+fn say(running: &Running, saying: &Saying) {
+    log::warning(format_args!("{}.", saying.said.text));
+    if let Some(logger) = &running.logger {
+        logger.say(saying.proxy, saying.said.loudness.level(), &saying.said.text);
     }
 }
 
@@ -136,6 +144,9 @@ fn full_report(running: &Running) -> String {
             Ok(counters) => text.push_str(&report::program(&taken.interface.name, &counters)),
             Err(error) => log::warning(format_args!("{error}")),
         }
+    }
+    if let Some(logger) = &running.logger {
+        text.push_str(&report::logs(logger.counters()));
     }
     text
 }
@@ -205,11 +216,16 @@ fn stop(running: Running, signal: i32) {
         let _ = commands.send(Command::Stop);
         bell.wake();
     }
-    let Running { threads, taken, .. } = running;
+    let Running { threads, taken, logger, log_thread, .. } = running;
     for thread in threads {
         // A worker that panicked has ended the process already.
         let _ = thread.join();
     }
     drop(taken);
+    // With the last way to it the log's thread ends, all lines written.
+    drop(logger);
+    if let Some(thread) = log_thread {
+        let _ = thread.join();
+    }
     eprint!("{reports}");
 }

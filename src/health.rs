@@ -138,6 +138,17 @@ pub enum Loudness {
     Notice,
 }
 
+impl Loudness {
+    /// The number of the level.
+    pub fn level(self) -> u8 {
+        match self {
+            Loudness::Emergency => 0,
+            Loudness::Alert => 1,
+            Loudness::Notice => 5,
+        }
+    }
+}
+
 /// What a server is, and what is known of it.
 #[derive(Clone, Debug)]
 pub struct Health {

@@ -18,7 +18,7 @@ use crate::limit::Limit;
 use crate::listener::{Limits, Listener, ListenerState};
 use crate::sample::Entrance;
 use crate::shared::{News, Parting, Saying, Shared};
-use crate::stream::{Admission, End, Greeting, Outcome, Stream, World};
+use crate::stream::{Admission, End, Greeting, Outcome, Stream, StreamRecord, World};
 use crate::task::Scheduler;
 use crate::transport::{
     ConnOptions, Ends, Event, Keepalive, ListenAt, ListenError, Token, Transport,
@@ -122,6 +122,8 @@ pub struct Proxies<T: Transport> {
     watches: Vec<(ServerId, TaskId)>,
     /// Sentences that the control thread is to tell.
     said: Vec<Saying>,
+    /// What the log is to be told.
+    records: Vec<StreamRecord>,
     /// `spread-checks`, percent.
     spread_checks: u32,
     scheduler: Scheduler<TaskId>,
@@ -147,6 +149,7 @@ impl<T: Transport> Proxies<T> {
             tasks: SlotMap::with_key(),
             watches: Vec::new(),
             said: Vec::new(),
+            records: Vec::new(),
             spread_checks: config.global.spread_checks,
             scheduler: Scheduler::default(),
             random: fastrand::Rng::with_seed(post.seed),
@@ -346,9 +349,10 @@ impl<T: Transport> Proxies<T> {
     }
 
     fn admit(&mut self, id: TaskId, transport: &mut T, now: Instant) -> (T::Conn, Admission) {
-        let Proxies { proxies, shared, servers, random, post, tasks, said, .. } = self;
+        let Proxies { proxies, shared, servers, random, post, tasks, said, records, .. } = self;
         let worker = post.worker;
-        let mut world = World { transport, proxies, shared, servers, random, worker, said };
+        let mut world =
+            World { transport, proxies, shared, servers, random, worker, said, records };
         let Task::Stream(stream) = &mut tasks[id] else { unreachable!("it was just made") };
         (stream.front(), stream.admit(&mut world, now))
     }
@@ -408,13 +412,18 @@ impl<T: Transport> Proxies<T> {
         }
     }
 
+    /// What the log is to be told of streams, since the last call.
+    pub fn take_records(&mut self) -> Vec<StreamRecord> {
+        std::mem::take(&mut self.records)
+    }
+
     /// Sentences for the log since the last call.
     pub fn take_said(&mut self) -> Vec<Saying> {
         std::mem::take(&mut self.said)
     }
 
     fn run_task(&mut self, id: TaskId, transport: &mut T, now: Instant) {
-        let Proxies { proxies, shared, servers, random, post, tasks, said, .. } = self;
+        let Proxies { proxies, shared, servers, random, post, tasks, said, records, .. } = self;
         match &mut tasks[id] {
             Task::Watch(watch) => {
                 let spread = self.spread_checks;
@@ -432,6 +441,7 @@ impl<T: Transport> Proxies<T> {
                     random,
                     worker: post.worker,
                     said,
+                    records,
                 };
                 let outcome = stream.process(&mut world, now);
                 if let Some(nice) = stream.nice.take() {
@@ -467,9 +477,10 @@ impl<T: Transport> Proxies<T> {
             return;
         };
         self.scheduler.remove(id);
-        let Proxies { proxies, shared, servers, random, post, said, .. } = self;
+        let Proxies { proxies, shared, servers, random, post, said, records, .. } = self;
         let worker = post.worker;
-        let mut world = World { transport, proxies, shared, servers, random, worker, said };
+        let mut world =
+            World { transport, proxies, shared, servers, random, worker, said, records };
         stream.leave(end, &mut world, now);
         let counters = &mut self.frontends[stream.frontend.0];
         counters.current -= 1;

@@ -10,6 +10,7 @@ use netstack::buffer::PoolStats;
 
 use crate::backend::ServerCounters;
 use crate::proxies::FrontendCounters;
+use crate::syslog::LogCounters;
 use crate::worker::WorkerReport;
 
 /// The whole state, as SIGHUP writes it.
@@ -105,6 +106,12 @@ pub fn program(interface: &str, counters: &[nic::QueueCounters]) -> String {
         );
     }
     out
+}
+
+/// What became of log lines.
+pub fn logs(counters: &LogCounters) -> String {
+    let [sent, failed, dropped] = counters.read();
+    format!("logs sent={sent} failed={failed} dropped={dropped}\n")
 }
 
 fn pools(out: &mut String, reports: &[WorkerReport]) {

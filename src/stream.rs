@@ -11,6 +11,7 @@ mod connect;
 mod end;
 mod exchange;
 mod greeting;
+mod record;
 mod rules;
 
 use std::net::SocketAddr;
@@ -18,6 +19,7 @@ use std::sync::Arc;
 
 pub use end::{Cause, End, Phase};
 pub use greeting::Greeting;
+pub use record::{StreamRecord, Tells};
 pub use rules::Admission;
 use rules::{Inspection, Reply};
 
@@ -89,6 +91,8 @@ pub struct World<'a, T> {
     pub worker: usize,
     /// What is to be told.
     pub said: &'a mut Vec<Saying>,
+    /// What the log is told of streams.
+    pub records: &'a mut Vec<StreamRecord>,
 }
 
 impl<T> World<'_, T> {
@@ -130,16 +134,18 @@ pub struct Stream<C> {
     pub retries: u32,
     /// One of them went to another server.
     pub is_redispatched: bool,
-    /// Streams before it in the queue of its server when it came there.
-    pub ahead_of_server: u32,
+    /// Its place in the queue of its server when it came there, from 1; 0: it had no need to wait.
+    pub place_at_server: u32,
     /// The same of its backend.
-    pub ahead_of_backend: u32,
+    pub place_at_backend: u32,
     /// From the client to the server.
     pub request: Channel,
     /// From the server to the client.
     pub response: Channel,
     /// When it was accepted.
     pub accepted_at: Instant,
+    /// When it became a stream: what it had to begin with was there.
+    session_at: Option<Instant>,
     /// When it had a place on a server, of the last attempt.
     pub assigned_at: Option<Instant>,
     /// When the server's connection was open.
@@ -164,6 +170,16 @@ pub struct Stream<C> {
     pub nice: Option<i32>,
     /// `set-log-level`; `Some(None)`: no line.
     pub log_level: Option<Option<u8>>,
+    /// Its number in the process.
+    number: u64,
+    /// Its line was written, or was not to be.
+    is_logged: bool,
+    /// Its line was written before its end.
+    is_early: bool,
+    /// Bytes of a PROXY header that have come.
+    greeting_len: usize,
+    /// The ends of the last connection to a server.
+    back_ends: Ends,
 }
 
 impl<C: Copy + Eq + std::fmt::Debug> Stream<C> {
@@ -189,11 +205,12 @@ impl<C: Copy + Eq + std::fmt::Debug> Stream<C> {
             priority: Priority::default(),
             retries: 0,
             is_redispatched: false,
-            ahead_of_server: 0,
-            ahead_of_backend: 0,
+            place_at_server: 0,
+            place_at_backend: 0,
             request: Channel::default(),
             response: Channel::default(),
             accepted_at: now,
+            session_at: None,
             assigned_at: None,
             connected_at: None,
             active_at: now,
@@ -206,6 +223,11 @@ impl<C: Copy + Eq + std::fmt::Debug> Stream<C> {
             vanishes: false,
             nice: None,
             log_level: None,
+            number: 0,
+            is_logged: false,
+            is_early: false,
+            greeting_len: 0,
+            back_ends: Ends::default(),
         }
     }
 
@@ -340,6 +362,7 @@ impl<C: Copy + Eq + std::fmt::Debug> Stream<C> {
         world: &mut World<'_, T>,
         now: Instant,
     ) {
+        self.log_end(end, world, now);
         if let State::Queued { ticket, .. } = self.state {
             world.shared.backend(self.backend).cancel(ticket);
         }

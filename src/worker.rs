@@ -19,6 +19,7 @@ use crate::handover::HandOver;
 use crate::idle::IdleMeter;
 use crate::proxies::{ListenerPlan, Proxies, ProxyReport};
 use crate::shared::{Saying, Wake};
+use crate::syslog::Logger;
 use crate::transport::stack::StackTransport;
 use crate::watch::Assignment;
 use crate::wires::Wires;
@@ -100,6 +101,8 @@ pub struct Mailbox {
     pub requests: Sender<Request>,
     /// Wakes the control thread.
     pub control: Arc<dyn Wake>,
+    /// The log, if there is one.
+    pub logger: Option<Logger>,
 }
 
 /// A worker.
@@ -190,6 +193,11 @@ impl<W: Wire> Worker<W> {
         let sent = self.egress(now);
         self.wires.flush();
         self.handover.flush();
+        for record in self.proxies.take_records() {
+            if let Some(logger) = &self.mailbox.logger {
+                logger.stream(record);
+            }
+        }
         for saying in self.proxies.take_said() {
             self.request(Request::Say(saying));
         }

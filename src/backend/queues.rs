@@ -49,6 +49,13 @@ pub(super) struct Ticket {
     turn: Turn,
 }
 
+impl Ticket {
+    /// The server whose queue it stands in; `None`: the backend's.
+    pub(super) fn server(&self) -> Option<usize> {
+        self.server
+    }
+}
+
 impl State {
     /// Lets a stream wait, for one server or for any.
     pub(super) fn wait(

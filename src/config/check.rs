@@ -37,7 +37,7 @@ pub(super) fn finish(parser: Parser<'_>) -> Result<Loaded, Report> {
         .map(|(index, draft)| {
             let itself = ProxyIndex(index);
             let default_backend = default_backend(draft, itself, &backends, &drafts, &mut report);
-            finish_proxy(draft, default_backend, maxconn.unwrap_or(MAXCONN_DEFAULT))
+            finish_proxy(draft, default_backend, maxconn.unwrap_or(MAXCONN_DEFAULT), &global)
         })
         .collect();
     number_proxies(&mut proxies);
@@ -201,7 +201,12 @@ fn default_backend(
     found
 }
 
-fn finish_proxy(draft: &ProxyDraft, default_backend: Option<ProxyIndex>, maxconn: u32) -> Proxy {
+fn finish_proxy(
+    draft: &ProxyDraft,
+    default_backend: Option<ProxyIndex>,
+    maxconn: u32,
+    global: &Global,
+) -> Proxy {
     let settings = &draft.settings;
     let maxconn = settings.maxconn.unwrap_or(maxconn);
     let stated: HashSet<u32> = draft.binds.iter().filter_map(|bind| bind.id).collect();
@@ -234,6 +239,7 @@ fn finish_proxy(draft: &ProxyDraft, default_backend: Option<ProxyIndex>, maxconn
         server_keepalive: settings.options.server_keepalive.finish(),
         health_check: settings.checks.finish(),
         source: settings.source.clone(),
+        logs: settings.logs.finish(&global.logs),
         acls: settings.rules.acls.clone(),
         tcp_rules: settings.rules.tcp.clone(),
         looks_at_bytes: settings.rules.looks_at_bytes(),

@@ -117,6 +117,19 @@ fn active(
                 context,
             );
         }
+        "log" if line.form == Form::No => {
+            line.at_most(0)?;
+            draft.global.logs.clear();
+        }
+        "log" => {
+            let target = log::target(line, context)?;
+            draft.global.logs.push(target);
+        }
+        "log-send-hostname" => {
+            line.at_most(1)?;
+            draft.global.log_identity.hostname = Some(line.argument(0).map(Into::into));
+        }
+        "log-tag" => draft.global.log_identity.tag = Some(line.only("a tag")?.into()),
         name => unreachable!("'{name}' is listed as active"),
     }
     Ok(())
@@ -130,12 +143,6 @@ fn inactive(
 ) -> Result<(), Fault> {
     match line.name {
         "cpu-map" => cpu_map::validate(line.arguments)?,
-        "log" if line.form == Form::No => {
-            line.at_most(0)?;
-            draft.global.logs.clear();
-            return Ok(());
-        }
-        "log" => draft.global.logs.push(log::target(line)?),
         "pidfile" => {
             let path = PathBuf::from(line.only("a file name as an argument")?);
             once(&mut draft.global.pidfile, path, line, context);

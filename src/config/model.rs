@@ -14,6 +14,7 @@ use ipnet::IpNet;
 
 mod balance;
 mod check;
+mod log;
 mod rule;
 mod sample;
 mod server;
@@ -24,6 +25,7 @@ pub use check::{
     Expect, HeaderMatch, HealthCheck, InitState, Observe, OnError, Pattern, StringMatch, Text,
     Told,
 };
+pub use log::{LogAddress, LogFraming, LogIdentity, LogLine, LogTarget, Logs, Sampling};
 pub use rule::{
     Acl, AclLine, Action, BackendChoice, Condition, EndField, IntRange, IpSet, Matcher, NamePart,
     Rule, TcpRules, Term, TextMatch, TextMethod, UseBackend, UseServer,
@@ -41,7 +43,7 @@ pub use server::{
 pub const MAXCONN_DEFAULT: u32 = 2000;
 
 /// A place in a configuration file.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Location {
     /// The file as it was named on the command line.
     pub file: Arc<str>,
@@ -126,6 +128,8 @@ pub struct Global {
     pub source_ports: Option<RangeInclusive<u16>>,
     /// Where log lines go.
     pub logs: Vec<LogTarget>,
+    /// What log lines call program and host.
+    pub log_identity: LogIdentity,
     /// `pidfile`.
     pub pidfile: Option<PathBuf>,
     /// `tune.maxaccept`: connections taken from one listener in a row; -1 for no limit.
@@ -182,19 +186,6 @@ pub struct StatedRoute {
     pub interface: Option<String>,
     /// VLAN of the link to the router.
     pub vlan: Option<u16>,
-}
-
-/// A `log` line.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LogTarget {
-    /// Where it stands.
-    pub at: Location,
-    /// `127.0.0.1:514`, `/dev/log`, `stdout`, as written.
-    pub target: String,
-    /// Facility, e.g. `local0`.
-    pub facility: String,
-    /// The words after the facility: level, minimum level.
-    pub levels: Vec<String>,
 }
 
 /// What a section is.
@@ -266,6 +257,8 @@ pub struct Proxy {
     pub health_check: HealthCheck,
     /// `source` of the backend, for servers without one.
     pub source: Option<ServerSource>,
+    /// What it logs, and where.
+    pub logs: Logs,
     /// Its ACLs, those between braces among them.
     pub acls: Vec<Acl>,
     /// `tcp-request`, `tcp-response`

@@ -9,14 +9,15 @@ use std::time::Duration;
 
 use super::bind::{self, BindDraft};
 use super::checks::CheckDraft;
-use super::keywords::{Found, Shape};
+use super::keywords::Found;
+use super::log::LogDraft;
 use super::model::{Balance, Location, ProxyKind, Redispatch, ServerSource, Timeouts};
 use super::options::OptionSettings;
 use super::parser::{Context, Form, Line};
 use super::report::Fault;
 use super::rules::RuleDraft;
 use super::server::{self, ServerDraft, ServerSettings};
-use super::{balance, log, source, units};
+use super::{balance, source, units};
 
 /// HAProxy's number of connection attempts after the first.
 const RETRIES_DEFAULT: u32 = 3;
@@ -36,6 +37,7 @@ pub(super) struct Settings {
     pub(super) checks: CheckDraft,
     pub(super) source: Option<ServerSource>,
     pub(super) rules: RuleDraft,
+    pub(super) logs: LogDraft,
     server: ServerSettings,
 }
 
@@ -54,6 +56,7 @@ impl Default for Settings {
             checks: CheckDraft::default(),
             source: None,
             rules: RuleDraft::default(),
+            logs: LogDraft::default(),
             server: ServerSettings::default(),
         }
     }
@@ -329,21 +332,8 @@ pub(super) fn statement(
     }
     match found {
         Found::Active => active(draft, line, context),
-        Found::Inactive(Shape::Special) => log_line(line, context),
         found => context.inactive_line(line, found),
     }
-}
-
-/// `log global`, `no log`, or a target as in `global`.
-fn log_line(line: &Line<'_>, context: &mut Context<'_>) -> Result<(), Fault> {
-    assert_eq!(line.name, "log", "the only word of a proxy with an inactive form of its own");
-    match (line.form, line.arguments) {
-        (Form::No, _) => return line.at_most(0),
-        (_, ["global", ..]) => line.at_most(1)?,
-        _ => _ = log::target(line)?,
-    }
-    context.note_inactive(line.at, line.name);
-    Ok(())
 }
 
 fn active(draft: &mut ProxyDraft, line: &Line<'_>, context: &mut Context<'_>) -> Result<(), Fault> {
@@ -408,6 +398,7 @@ fn active(draft: &mut ProxyDraft, line: &Line<'_>, context: &mut Context<'_>) ->
         name => {
             let known = settings.options.take(line, context)?
                 || settings.checks.take(line, context)?
+                || settings.logs.take(line, context)?
                 || settings.rules.take(line, is_frontend, is_backend, context)?;
             assert!(known, "'{name}' is listed as active");
         }

@@ -17,7 +17,7 @@ use super::model::{
 use super::nearest::suggestion;
 use super::parser::{Context, Line};
 use super::report::Fault;
-use super::{samples, units};
+use super::{log, samples, units};
 
 /// What these lines say of a proxy.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -440,18 +440,15 @@ fn action(
 }
 
 fn log_level(word: &str) -> Result<Option<u8>, Fault> {
-    const LEVELS: [&str; 8] =
-        ["emerg", "alert", "crit", "err", "warning", "notice", "info", "debug"];
     if word == "silent" {
         return Ok(None);
     }
-    match LEVELS.iter().position(|level| *level == word) {
-        Some(level) => Ok(Some(u8::try_from(level).expect("there are eight"))),
-        None => Err(Fault::hinted(
+    log::level(word).map(Some).ok_or_else(|| {
+        Fault::hinted(
             format!("'set-log-level' : invalid log level '{word}'."),
             "'emerg', 'alert', 'crit', 'err', 'warning', 'notice', 'info', 'debug' or 'silent'.",
-        )),
-    }
+        )
+    })
 }
 
 fn network(word: &str) -> Result<IpNet, Fault> {

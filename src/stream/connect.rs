@@ -107,9 +107,10 @@ impl<C: Copy + Eq + std::fmt::Debug> Stream<C> {
             Assigned::Queued(ticket) => {
                 let wait = backend.config.timeouts.queue.or(backend.config.timeouts.connect);
                 let deadline = wait.map(|wait| now + wait);
-                let load = self.bound.map(|server| backend.load(server).queued);
-                self.ahead_of_server = load.map_or(0, |queued| queued.saturating_sub(1));
-                self.ahead_of_backend = (backend.queue_len() as u32).saturating_sub(1);
+                match backend.queue_of(ticket) {
+                    Some(server) => self.place_at_server = backend.load(server).queued,
+                    None => self.place_at_backend = backend.queue_len() as u32,
+                }
                 self.state = State::Queued { ticket, deadline };
             }
             Assigned::QueueFull
@@ -222,6 +223,7 @@ impl<C: Copy + Eq + std::fmt::Debug> Stream<C> {
         self.state = State::Established;
         self.connected_at = Some(now);
         self.active_at = now;
+        self.log_connected(world, now);
         if !world.backend(self).tcp_rules.response.is_empty() {
             self.reply = Reply::Inspected(None);
         }
@@ -259,6 +261,7 @@ impl<C: Copy + Eq + std::fmt::Debug> Stream<C> {
         now: Instant,
     ) -> Option<Outcome> {
         if let Some(back) = self.back.take() {
+            self.back_ends = world.transport.ends(back).unwrap_or_default();
             world.transport.close(back, now);
         }
         let config = world.backend(self).clone();

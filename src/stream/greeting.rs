@@ -62,6 +62,7 @@ impl<C: Copy + Eq + std::fmt::Debug> Stream<C> {
             Greeting::ProxyHeader { until } => {
                 let mut bytes = [0; LOOKED_AT];
                 let len = world.transport.peek(self.front, 0, &mut bytes);
+                self.greeting_len = len;
                 match proxy_protocol::parse(&bytes[..len]) {
                     Parsed::Header { len, ends } => {
                         let taken = world.transport.recv(self.front, &mut bytes[..len], now);

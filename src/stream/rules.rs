@@ -102,8 +102,12 @@ impl<C: Copy + Eq + std::fmt::Debug> Stream<C> {
         let proxy = world.frontend(self).clone();
         let hearing = self.without_bytes(&proxy.tcp_rules.session);
         let verdict = self.follow(&hearing, world, now);
-        self.state = State::Inspect(Inspection { of_backend: false, since: None, heard: 0 });
-        self.turn_away(verdict)
+        let refused = self.turn_away(verdict);
+        if refused.is_none() {
+            self.log_begin(world, now);
+            self.state = State::Inspect(Inspection { of_backend: false, since: None, heard: 0 });
+        }
+        refused
     }
 
     /// Follows `tcp-request content` rules of frontend and backend, and chooses the backend between them; `None`
@@ -325,7 +329,7 @@ impl<C: Copy + Eq + std::fmt::Debug> Stream<C> {
     }
 
     /// Lets something look at this stream.
-    fn with_scene<T: Transport<Conn = C>, R>(
+    pub(super) fn with_scene<T: Transport<Conn = C>, R>(
         &mut self,
         asker: ProxyIndex,
         heard: Heard<'_>,

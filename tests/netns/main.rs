@@ -16,6 +16,7 @@ mod crowd;
 mod failures;
 mod flood;
 mod lab;
+mod logs;
 mod peer;
 mod proxy_header;
 mod rules;
@@ -104,6 +105,8 @@ const TESTS: &[(&str, Needs, fn())] = &[
     ),
     ("proxy_header::servers_hear_of_the_client", Any, proxy_header::servers_hear_of_the_client),
     ("proxy_header::a_header_is_passed_on", Any, proxy_header::a_header_is_passed_on),
+    ("logs::lines_are_haproxys", Any, logs::lines_are_haproxys),
+    ("logs::other_lines_are_haproxys", Any, logs::other_lines_are_haproxys),
     ("rules::the_door", Any, rules::the_door),
     ("rules::a_monitor_is_let_go", Xlb, rules::a_monitor_is_let_go),
     ("rules::what_the_client_says", Any, rules::what_the_client_says),

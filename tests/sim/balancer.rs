@@ -102,6 +102,7 @@ impl Balancer {
                         commands: inbox,
                         requests: to_control.clone(),
                         control: Arc::new(Bell::default()),
+                        logger: None,
                     },
                     rx_burst: scenario.rx_burst,
                 },
