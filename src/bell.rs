@@ -85,10 +85,11 @@ impl Sleep<XskQueue> for Arc<Bell> {
     fn sleep<'a>(
         &mut self,
         wires: impl Iterator<Item = &'a XskQueue>,
+        also: Option<BorrowedFd<'a>>,
         timeout: Duration,
         has_work: impl FnOnce() -> bool,
     ) {
-        let fds: Vec<BorrowedFd<'_>> = wires.map(XskQueue::fd).collect();
+        let fds: Vec<BorrowedFd<'_>> = wires.map(XskQueue::fd).chain(also).collect();
         Bell::sleep(self, &fds, Some(timeout), has_work);
     }
 }

@@ -21,12 +21,16 @@ use nic::{Interface, Mode, Program, XskConfig, XskQueue};
 use crate::bell::Bell;
 use crate::cli::RunOrder;
 use crate::clock::Clock;
-use crate::config::model::Config;
+use crate::config::model::{Config, Families, MAXCONN_DEFAULT};
 use crate::handover;
+use crate::log;
 use crate::netlink::{KernelTables, Snapshot, StatedAddress, StatedRoute, Wire as KernelWire};
 use crate::proxies::{ListenerPlan, Post, Proxies};
 use crate::shared::{Shared, Wake};
 use crate::syslog::{self, Logger};
+use crate::transport::Place;
+use crate::transport::kernel::KernelTransport;
+use crate::transport::mixed::MixedTransport;
 use crate::transport::stack::StackTransport;
 use crate::watch;
 use crate::wires::{NamedWire, Wires};
@@ -111,15 +115,19 @@ impl Stated {
 pub fn boot(config: &Config, order: &RunOrder, clock: Clock) -> Result<Running, BootError> {
     let interfaces = read_interfaces(config, order)?;
     let cores = choose_cores(config, order, &interfaces)?;
-    check_queues(&interfaces, cores.len())?;
+    if !interfaces.is_empty() {
+        check_queues(&interfaces, cores.len())?;
+    }
     let kernel = KernelTables::open().map_err(|error| {
         BootError(format!("cannot read the kernel's routes by netlink: {error}"))
     })?;
     let stated = plan::state(config, &interfaces, &kernel)?;
     let snapshot = stated.snapshot(&kernel)?;
     let source_ports = config.global.source_ports.clone().unwrap_or(SOURCE_PORTS);
-    let listeners = plan::listeners(config, &interfaces)?;
-    plan::check_ports(&listeners, &source_ports, &snapshot.fib)?;
+    let (listeners, sockets) = plan::listeners(config, &interfaces)?;
+    if !interfaces.is_empty() {
+        plan::check_ports(&listeners, &source_ports, &snapshot.fib)?;
+    }
 
     let mut taken = Vec::new();
     let mut queues: Vec<Vec<XskQueue>> = cores.iter().map(|_| Vec::new()).collect();
@@ -133,6 +141,9 @@ pub fn boot(config: &Config, order: &RunOrder, clock: Clock) -> Result<Running, 
         config,
         bells.iter().map(|bell| Box::new(bell.clone()) as Box<dyn Wake>).collect(),
     ));
+    if !sockets.is_empty() {
+        raise_file_limit(config);
+    }
     let secret = Secret(random().map_err(BootError::new)?);
     let seed = u64::from_le_bytes(random().map_err(BootError::new)?);
     let rss = taken.iter().map(|taken| rss_of(&taken.interface)).collect();
@@ -169,7 +180,10 @@ pub fn boot(config: &Config, order: &RunOrder, clock: Clock) -> Result<Running, 
             number,
             core: cores[number],
             wires: Wires::new(queues.into_iter().map(wire_of).collect()),
-            transport: StackTransport { stack },
+            transport: MixedTransport {
+                wires: StackTransport { stack },
+                kernel: KernelTransport::new(sockets.clone()).map_err(BootError::new)?,
+            },
             proxies: Proxies::new(
                 config,
                 shared.clone(),
@@ -205,6 +219,28 @@ pub fn boot(config: &Config, order: &RunOrder, clock: Clock) -> Result<Running, 
     Ok(running)
 }
 
+/// Files of one connection of the kernel: that of the client and that to the server.
+const FILES_PER_STREAM: u64 = 2;
+/// Files of everything else.
+const OTHER_FILES: u64 = 100;
+
+/// Raises the number of open files as far as it goes, and tells if that is too few.
+fn raise_file_limit(config: &Config) {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
+    // What it was stays, if that is not permitted.
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
+    let limit = getrlimit(Resource::Nofile).current;
+    let maxconn = u64::from(config.global.maxconn.unwrap_or(MAXCONN_DEFAULT));
+    let needed = maxconn * FILES_PER_STREAM + OTHER_FILES;
+    if let Some(limit) = limit.filter(|limit| *limit < needed) {
+        log::warning(format_args!(
+            "{limit} open files are too few for maxconn {maxconn}, which may need {needed}: raise `ulimit -n`, \
+             or lower the global maxconn; connections beyond that wait to be accepted"
+        ));
+    }
+}
+
 fn start_log(
     config: &Config,
     clock: Clock,
@@ -216,6 +252,15 @@ fn start_log(
     let (logger, thread) =
         started.map_err(|error| BootError(format!("cannot start the log's thread: {error}")))?;
     Ok((Some(logger), Some(thread)))
+}
+
+/// Where a listener listens, in words.
+pub fn place_of(plan: &ListenerPlan) -> String {
+    let ipv6 = match &plan.at.place {
+        Place::Wire(place) => place.ipv6,
+        Place::Kernel(_) => plan.bind.families == Families::V6,
+    };
+    plan::place_of(&plan.bind, ipv6)
 }
 
 impl Running {
@@ -255,10 +300,13 @@ impl Running {
 fn read_interfaces(config: &Config, order: &RunOrder) -> Result<Vec<Interface>, BootError> {
     let names =
         if order.interfaces.is_empty() { &config.global.interfaces } else { &order.interfaces };
+    if !config.needs_wires() {
+        return Ok(Vec::new());
+    }
     if names.is_empty() {
         return Err(BootError::new(
             "no interface to take over: name one with `--interface eth0`, or with `interface eth0` in \
-             the global section",
+             the global section; or let the kernel carry all connections with `--transport kernel`",
         ));
     }
     names
@@ -286,8 +334,9 @@ fn choose_cores(
         (Some(cores), _) => cores.clone(),
         (None, Some(count)) => (0..count as usize).collect(),
         (None, None) => {
+            // Without an interface there are no queues: a worker on each core, as HAProxy has a thread.
             let queues = interfaces.iter().map(|interface| interface.rx_queues as usize).min();
-            (0..queues.unwrap_or(1).min(online)).collect()
+            (0..queues.unwrap_or(online).min(online)).collect()
         }
     };
     match cores.iter().find(|&&core| core >= online) {
@@ -358,9 +407,12 @@ fn spawn(
         .spawn(move || {
             let mut mask = rustix::thread::CpuSet::new();
             mask.set(core);
-            rustix::thread::sched_setaffinity(None, &mask).unwrap_or_else(|error| {
-                panic!("cannot pin worker {number} to core {core}: {error}")
-            });
+            // Without queues of its own a worker may run anywhere.
+            let pinned = rustix::thread::sched_setaffinity(None, &mask);
+            assert!(
+                pinned.is_ok() || parts.wires.iter().next().is_none(),
+                "cannot pin worker {number} to core {core}: {pinned:?}"
+            );
             Worker::new(parts, clock.now()).run(&clock, bell);
         })
         .map_err(|error| BootError(format!("cannot start worker {number}: {error}")))

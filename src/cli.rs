@@ -22,6 +22,7 @@ use clap::{ArgAction, Parser};
         scripts/setup-xdp.sh eth0                      prepare the interface: queues, offloads, ports\n  \
         xlb --cores 0-3 -c configs/l4.cfg              run on four cores, one queue each\n  \
         xlb --cores 2,3 --interface eth1 -f /etc/xlb   run with all *.cfg of a directory\n  \
+        xlb --transport kernel -f l4.cfg               run on ordinary sockets: no interface, no root\n  \
         xlb -c -f configs/l4.cfg                       check a configuration; exit status 1 if it is wrong\n\n\
         Signals: INT and TERM reset all connections, drain the queues and end with status 0;\n\
         USR1 listens no more and ends with the last connection; HUP writes the state of workers,\n\
@@ -48,6 +49,10 @@ struct Arguments {
     #[arg(long, value_name = "NAME")]
     interface: Vec<String>,
 
+    /// What carries connections: xdp, or the kernel's own sockets for all of them
+    #[arg(long, value_enum, value_name = "NAME", default_value = "xdp")]
+    transport: Carriage,
+
     /// Debug: tell on stderr when a connection begins and how it ended
     #[arg(short = 'd')]
     debug: bool,
@@ -59,6 +64,16 @@ struct Arguments {
     /// More configuration files
     #[arg(last = true, value_name = "FILE")]
     more: Vec<PathBuf>,
+}
+
+/// What carries connections that the configuration does not give to something else.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum Carriage {
+    /// AF_XDP and userspace TCP.
+    #[default]
+    Xdp,
+    /// The kernel's sockets.
+    Kernel,
 }
 
 /// What to do.
@@ -84,6 +99,8 @@ pub struct RunOrder {
     pub cores: Option<Vec<usize>>,
     /// The interfaces to take over; empty: the configuration says.
     pub interfaces: Vec<String>,
+    /// `--transport`
+    pub transport: Carriage,
     /// `-d`
     pub debug: bool,
 }
@@ -97,7 +114,8 @@ pub fn parse(arguments: impl IntoIterator<Item = String>) -> Result<Order, clap:
 }
 
 fn order(arguments: Arguments) -> Result<Order, String> {
-    let Arguments { cores, config, mut files, check, interface, debug, version, more } = arguments;
+    let Arguments { cores, config, mut files, check, interface, transport, debug, version, more } =
+        arguments;
     if version > 0 {
         return Ok(Order::Version { full: version > 1 });
     }
@@ -113,7 +131,7 @@ fn order(arguments: Arguments) -> Result<Order, String> {
         return Ok(Order::Check(files));
     }
     let cores = cores.as_deref().map(parse_cores).transpose()?;
-    Ok(Order::Run(RunOrder { files, cores, interfaces: interface, debug }))
+    Ok(Order::Run(RunOrder { files, cores, interfaces: interface, transport, debug }))
 }
 
 /// Numbers and ranges, separated by commas; in the order given.

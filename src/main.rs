@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use xlb::boot::{self, Running};
-use xlb::cli::{self, Order, RunOrder};
+use xlb::cli::{self, Carriage, Order, RunOrder};
 use xlb::clock::Clock;
 use xlb::config::{self, Environment, Loaded};
 use xlb::control::{self, Signals};
@@ -56,7 +56,10 @@ fn check(files: &[PathBuf]) -> ExitCode {
 }
 
 fn run(order: &RunOrder) -> ExitCode {
-    let Some(loaded) = load(&order.files) else { return ExitCode::FAILURE };
+    let Some(mut loaded) = load(&order.files) else { return ExitCode::FAILURE };
+    if order.transport == Carriage::Kernel {
+        loaded.config.leave_wires();
+    }
     tell_inactive(&loaded);
     // Before the first thread: every thread must leave the signals to the pipe.
     let signals = match Signals::open() {
@@ -128,16 +131,20 @@ fn tell_takeover(running: &Running) {
         }
     }
     for (worker, core) in running.cores.iter().enumerate() {
-        log::notice(format_args!("worker {worker} on core {core}, queue {worker}"));
+        if running.taken.is_empty() {
+            log::notice(format_args!("worker {worker} on core {core}"));
+        } else {
+            log::notice(format_args!("worker {worker} on core {core}, queue {worker}"));
+        }
     }
     for plan in &running.listeners {
-        let Place::Wire(place) = &plan.at.place else { continue };
-        let address = match (place.address, place.ipv6) {
-            (Some(ip), _) => std::net::SocketAddr::new(ip, place.port).to_string(),
-            (None, false) => format!("*:{}", place.port),
-            (None, true) => format!("[::]:{}", place.port),
-        };
-        log::notice(format_args!("listening on {address}, maxconn {}", plan.bind.maxconn));
+        let by = if matches!(plan.at.place, Place::Kernel(_)) { " by the kernel" } else { "" };
+        let place = boot::place_of(plan);
+        log::notice(format_args!("listening on {place}{by}, maxconn {}", plan.bind.maxconn));
+    }
+    if running.taken.is_empty() {
+        log::notice(format_args!("xlb is ready"));
+        return;
     }
     let (first, last) = (running.source_ports.start(), running.source_ports.end());
     log::notice(format_args!(

@@ -4,6 +4,8 @@
 //! Out:   events, and what is known of a connection
 //! Never: says how: userspace TCP in production, kernel sockets where the configuration names one
 
+pub mod kernel;
+pub mod mixed;
 pub mod stack;
 
 use std::fmt::Debug;

@@ -6,6 +6,7 @@
 //! Never: shares any of it; waits for anyone but the kernel's word that there is work
 
 use std::net::IpAddr;
+use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,7 +21,7 @@ use crate::idle::IdleMeter;
 use crate::proxies::{ListenerPlan, Proxies, ProxyReport};
 use crate::shared::{Saying, Wake};
 use crate::syslog::Logger;
-use crate::transport::stack::StackTransport;
+use crate::transport::mixed::MixedTransport;
 use crate::watch::Assignment;
 use crate::wires::Wires;
 
@@ -111,8 +112,8 @@ pub struct Worker<W> {
     pub number: usize,
     core: usize,
     wires: Wires<W>,
-    transport: StackTransport,
-    proxies: Proxies<StackTransport>,
+    transport: MixedTransport,
+    proxies: Proxies<MixedTransport>,
     handover: HandOver,
     mailbox: Mailbox,
     idle: IdleMeter,
@@ -153,9 +154,9 @@ pub struct Parts<W> {
     /// Its wires.
     pub wires: Wires<W>,
     /// Its stack.
-    pub transport: StackTransport,
+    pub transport: MixedTransport,
     /// Its part of the proxy.
-    pub proxies: Proxies<StackTransport>,
+    pub proxies: Proxies<MixedTransport>,
     /// Its rings to the other workers.
     pub handover: HandOver,
     /// Its line to the control thread.
@@ -206,7 +207,9 @@ impl<W: Wire> Worker<W> {
             return Turn::Ended;
         }
         // What found no room on a wire goes as soon as there is some, which no wire tells of.
-        let has_work = self.proxies.has_work() || self.transport.stack.has_work();
+        let has_work = self.proxies.has_work()
+            || self.transport.wires.stack.has_work()
+            || self.transport.kernel.has_work();
         if received + ran + sent + commanded > 0 || woken || has_work {
             Turn::Busy
         } else {
@@ -216,13 +219,14 @@ impl<W: Wire> Worker<W> {
 
     fn ingress(&mut self, now: Instant) -> usize {
         let Worker { wires, transport, handover, rx_burst, .. } = self;
-        let stack = &mut transport.stack;
+        let stack = &mut transport.wires.stack;
         let own = wires.ingress(*rx_burst, stack, handover, now);
         own + wires.ingress_handed(*rx_burst, stack, handover, now)
     }
 
     fn wake(&mut self, now: Instant) -> bool {
-        self.transport.stack.handle_timers(now);
+        self.transport.wires.stack.handle_timers(now);
+        self.transport.kernel.poll(now);
         self.proxies.wake(&mut self.transport, now)
     }
 
@@ -230,13 +234,13 @@ impl<W: Wire> Worker<W> {
         // Before: what ARP and neighbour discovery are to ask goes out in this turn. After: sending finds
         // out whose neighbour is not known.
         self.ask_for_neighbors();
-        let sent = self.transport.stack.poll_transmit(TX_BURST, &mut self.wires, now);
+        let sent = self.transport.wires.stack.poll_transmit(TX_BURST, &mut self.wires, now);
         self.ask_for_neighbors();
         sent
     }
 
     fn ask_for_neighbors(&mut self) {
-        while let Some(resolve) = self.transport.stack.poll_resolve() {
+        while let Some(resolve) = self.transport.wires.stack.poll_resolve() {
             self.request(Request::Resolve(self.number, resolve));
         }
     }
@@ -249,7 +253,7 @@ impl<W: Wire> Worker<W> {
     }
 
     fn poll_at(&self) -> Option<Instant> {
-        [self.transport.stack.poll_at(), self.proxies.poll_at()].into_iter().flatten().min()
+        [self.transport.wires.stack.poll_at(), self.proxies.poll_at()].into_iter().flatten().min()
     }
 
     // Commands.
@@ -264,7 +268,7 @@ impl<W: Wire> Worker<W> {
     }
 
     fn obey(&mut self, command: Command, now: Instant) {
-        let stack = &mut self.transport.stack;
+        let stack = &mut self.transport.wires.stack;
         match command {
             Command::SetFib(fib, neighbors) => {
                 stack.set_fib(fib, now);
@@ -289,7 +293,8 @@ impl<W: Wire> Worker<W> {
             }
             Command::Stop => {
                 self.proxies.unlisten_all(&mut self.transport, now);
-                self.transport.stack.abort_all(now);
+                self.transport.wires.stack.abort_all(now);
+                self.transport.kernel.abort_all();
                 self.ending = Ending::Hard(now + DRAIN_MAX);
             }
         }
@@ -297,11 +302,12 @@ impl<W: Wire> Worker<W> {
 
     /// After a stop: everything is said and sent, or the time for it is over.
     fn is_done(&mut self, now: Instant) -> bool {
-        let quiet = !self.transport.stack.has_work() && self.wires.in_flight() == 0;
+        let quiet = !self.transport.wires.stack.has_work() && self.wires.in_flight() == 0;
         match self.ending {
             Ending::No | Ending::Drained => false,
             Ending::Soft => {
-                let connections = self.transport.stack.stats().connections.used;
+                let connections = self.transport.wires.stack.stats().connections.used
+                    + self.transport.kernel.connections_len();
                 if quiet && self.proxies.streams_len() == 0 && connections == 0 {
                     self.ending = Ending::Drained;
                     self.request(Request::Drained);
@@ -336,8 +342,8 @@ impl<W: Wire> Worker<W> {
                 self.proxies.streams_allocated(),
                 self.proxies.stream_size(),
             ],
-            stack: self.transport.stack.stats(),
-            counters: *self.transport.stack.counters(),
+            stack: self.transport.wires.stack.stats(),
+            counters: *self.transport.wires.stack.counters(),
             queues: self.wires.stats().map(queue).collect(),
             proxies: self.proxies.report(),
         }
@@ -345,7 +351,7 @@ impl<W: Wire> Worker<W> {
 
     /// Asserts what must hold between turns: for tests.
     pub fn assert_invariants(&self) {
-        self.transport.stack.assert_invariants();
+        self.transport.wires.stack.assert_invariants();
     }
 
     /// Its wires, for a simulation that moves their time.
@@ -356,11 +362,12 @@ impl<W: Wire> Worker<W> {
 
 /// Where a worker waits when it has nothing to do.
 pub trait Sleep<W> {
-    /// Sleeps until a wire is readable, somebody wakes the worker, or `timeout` is over. Others wake it
+    /// Sleeps until a wire or `also` is readable, somebody wakes the worker, or `timeout` is over. Others wake it
     /// from when `has_work` is asked: it does not sleep if that tells of work which came before.
     fn sleep<'a>(
         &mut self,
         wires: impl Iterator<Item = &'a W>,
+        also: Option<BorrowedFd<'a>>,
         timeout: Duration,
         has_work: impl FnOnce() -> bool,
     ) where
@@ -389,7 +396,8 @@ impl<W: Wire> Worker<W> {
                                 || !self.mailbox.commands.is_empty()
                                 || self.proxies.has_news()
                         };
-                        bed.sleep(self.wires.iter(), timeout, has_work);
+                        let also = self.transport.kernel.fd();
+                        bed.sleep(self.wires.iter(), also, timeout, has_work);
                         now = clock.now();
                         self.idle.turn(false, now);
                     }

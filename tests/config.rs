@@ -677,6 +677,12 @@ impl In {
 
 /// Lines that both accept.
 const BOTH_ACCEPT: &[(In, &str)] = &[
+    (Listen, "bind /tmp/xlb-test.sock"),
+    (Listen, "bind unix@/tmp/xlb-test.sock mode 660"),
+    (Listen, "bind abns@name"),
+    (Listen, "server s unix@/tmp/xlb"),
+    (Listen, "server s /tmp/xlb check"),
+    (Listen, "server s abns@x"),
     (Listen, "acl x src 127.0.0.1"),
     (Listen, "acl x src 10.0.0.0/8 192.0.2.0/255.255.255.0 ::1"),
     (Listen, "acl x dst_port 80 443 8000:8999 :100 9:"),
@@ -861,6 +867,8 @@ const BOTH_ACCEPT: &[(In, &str)] = &[
 
 /// Lines that both refuse.
 const BOTH_REFUSE: &[(In, &str)] = &[
+    (Listen, "bind fd@x"),
+    (Listen, "server s fd@x"),
     (Listen, "use_backend l"),
     (Listen, "use_backend l if TRUE"),
     (Listen, "acl"),
@@ -1048,6 +1056,7 @@ const BOTH_REFUSE: &[(In, &str)] = &[
 
 /// Lines that HAProxy accepts and xlb refuses, with the reason.
 const ONLY_HAPROXY_ACCEPTS: &[(In, &str, &str)] = &[
+    (Listen, "bind unix@", "a path of nothing is no path"),
     (Listen, "tcp-request content set-nice x", "HAProxy reads a word that is no number as 0"),
     (
         Listen,
@@ -1059,7 +1068,6 @@ const ONLY_HAPROXY_ACCEPTS: &[(In, &str, &str)] = &[
     (Listen, "acl x src 1.2.3", "HAProxy takes 1.2.3 for 1.2.0.3, as old C libraries do"),
     (Listen, "mode http", "not yet"),
     (Listen, "server s 0.0.0.0:80", "not yet: the address that the client aimed at"),
-    (Listen, "bind /tmp/xlb-test.sock", "not yet: UNIX sockets"),
     (File, "userlist u\n user a insecure-password b", "not yet"),
     (Listen, "bind 127.0.0.1:8080", "a connection must have one listener"),
     (Listen, "maxconn x", "HAProxy reads a word that is no number as 0"),
@@ -1078,6 +1086,7 @@ const ONLY_HAPROXY_ACCEPTS: &[(In, &str, &str)] = &[
 
 /// Lines that xlb accepts and HAProxy refuses, with the reason.
 const ONLY_XLB_ACCEPTS: &[(In, &str, &str)] = &[
+    (Listen, "bind fd@7", "whether it is there is known when it starts"),
     (File, ".if strstr(abc,b)\n.endif", "newer than HAProxy 2.6"),
     (Listen, "timeout client-hs 1s", "newer than HAProxy 2.6"),
     (Listen, "server s 127.0.0.1:80 check init-state down", "newer than HAProxy 2.6"),

@@ -2,7 +2,7 @@
 //!
 //! In:    a checked configuration, interfaces, the kernel's tables
 //! Out:   plans; or one sentence that says what to change
-//! Never: opens or attaches anything
+//! Never: attaches anything; opens only sockets of the kernel, which is how it finds out whether they can be
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -14,11 +14,12 @@ use netstack::fib::{Fib, Ownership, WireId};
 use nic::{AddressOwner, Interface, Steering};
 
 use super::{BootError, Stated};
-use crate::config::model::{Bind, Config, Families, ProxyIndex};
+use crate::config::model::{Bind, Carrier, Config, ProxyIndex, UnixAddress};
 use crate::kernel_ports;
 use crate::limit::Limit;
 use crate::netlink::{KernelTables, StatedAddress, StatedRoute, Wire as KernelWire};
 use crate::proxies::ListenerPlan;
+use crate::transport::kernel::sockets::{self, KernelListener};
 use crate::transport::{ListenAt, Place, WirePlace};
 
 /// Addresses and routes of the configuration, with those of `bind` lines that nobody has.
@@ -61,7 +62,7 @@ pub(super) fn state(
     }
     for bind in config.proxies.iter().filter(|proxy| !proxy.disabled).flat_map(|proxy| &proxy.binds)
     {
-        let Some(ip) = bind.address else { continue };
+        let Some(ip) = bind.address.filter(|_| bind.carrier == Carrier::Wire) else { continue };
         let is_stated = addresses.iter().any(|stated: &StatedAddress| stated.net.addr() == ip);
         if kernel.has_address(ip) || is_stated {
             continue;
@@ -76,22 +77,30 @@ pub(super) fn state(
 /// IP packet that a frame of 4096 bytes holds beside its headroom and an Ethernet header with two tags.
 const FRAME_MTU_MAX: u32 = 4096 - 256 - 22;
 
-/// Every listener of the configuration, wildcards by family.
+/// Every listener of the configuration, wildcards by family; and the sockets of those that the kernel carries, opened.
 pub(super) fn listeners(
     config: &Config,
     interfaces: &[Interface],
-) -> Result<Vec<ListenerPlan>, BootError> {
+) -> Result<(Vec<ListenerPlan>, Vec<Arc<KernelListener>>), BootError> {
     let mut plans = Vec::new();
+    let mut sockets = Vec::new();
     for (index, proxy) in config.proxies.iter().enumerate().filter(|(_, proxy)| !proxy.disabled) {
         for bind in &proxy.binds {
             let bind = Arc::new(bind.clone());
             let limit = Arc::new(Limit::new(bind.maxconn));
-            for ipv6 in families_of(&bind) {
+            for &ipv6 in sockets::families(&bind) {
+                let place = if bind.carrier == Carrier::Wire {
+                    Place::Wire(wire_place(&bind, ipv6, interfaces)?)
+                } else {
+                    sockets.push(Arc::new(open(&bind, ipv6)?));
+                    Place::Kernel(sockets.len() - 1)
+                };
+                let backlog = bind.backlog.unwrap_or(bind.maxconn).max(1) as usize;
                 plans.push(ListenerPlan {
                     frontend: ProxyIndex(index),
                     bind: bind.clone(),
                     limit: limit.clone(),
-                    at: listen_at(&bind, ipv6, interfaces)?,
+                    at: ListenAt { place, backlog, mss: bind.mss },
                 });
             }
         }
@@ -101,19 +110,33 @@ pub(super) fn listeners(
             "no listener: no enabled `frontend` or `listen` section has a `bind` line",
         ));
     }
-    Ok(plans)
+    Ok((plans, sockets))
 }
 
-fn families_of(bind: &Bind) -> Vec<bool> {
-    match (bind.address, bind.families) {
-        (Some(ip), _) => vec![ip.is_ipv6()],
-        (None, Families::V4) => vec![false],
-        (None, Families::V6) => vec![true],
-        (None, Families::Both) => vec![false, true],
+fn open(bind: &Bind, ipv6: bool) -> Result<KernelListener, BootError> {
+    KernelListener::open(bind, ipv6).map_err(|error| {
+        BootError(format!(
+            "[{}:{}]: cannot listen on {}: {error}",
+            bind.at.file,
+            bind.at.line,
+            place_of(bind, ipv6)
+        ))
+    })
+}
+
+/// Where a `bind` line that the kernel carries listens, in words.
+pub(super) fn place_of(bind: &Bind, ipv6: bool) -> String {
+    match (&bind.carrier, bind.address) {
+        (Carrier::Unix(UnixAddress::Path(path)), _) => path.display().to_string(),
+        (Carrier::Unix(UnixAddress::Abstract { name, .. }), _) => format!("abns@{name}"),
+        (Carrier::Fd(number), _) => format!("fd@{number}"),
+        (_, Some(ip)) => std::net::SocketAddr::new(ip, bind.port).to_string(),
+        (_, None) if ipv6 => format!("[::]:{}", bind.port),
+        (_, None) => format!("*:{}", bind.port),
     }
 }
 
-fn listen_at(bind: &Bind, ipv6: bool, interfaces: &[Interface]) -> Result<ListenAt, BootError> {
+fn wire_place(bind: &Bind, ipv6: bool, interfaces: &[Interface]) -> Result<WirePlace, BootError> {
     let interface = match &bind.interface {
         None => None,
         Some(name) => {
@@ -127,11 +150,7 @@ fn listen_at(bind: &Bind, ipv6: bool, interfaces: &[Interface]) -> Result<Listen
             })? as u8)
         }
     };
-    Ok(ListenAt {
-        place: Place::Wire(WirePlace { address: bind.address, ipv6, port: bind.port, interface }),
-        backlog: bind.backlog.unwrap_or(bind.maxconn).max(1) as usize,
-        mss: bind.mss,
-    })
+    Ok(WirePlace { address: bind.address, ipv6, port: bind.port, interface })
 }
 
 /// Ports that the kernel's programs listen on are theirs: taking one would cut them off.

@@ -8,7 +8,7 @@
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
 
-use super::model::ServerPort;
+use super::model::{Carrier, ServerPort, UnixAddress};
 use super::report::Fault;
 
 /// An address family.
@@ -56,10 +56,7 @@ const PREFIXES: &[(&str, Option<Family>)] = &[
 
 /// Prefixes of HAProxy that name something other than TCP over IP.
 const UNSUPPORTED_PREFIXES: &[&str] = &[
-    "abns@",
-    "abnsz@",
     "dgram+",
-    "fd@",
     "mptcp@",
     "mptcp4@",
     "mptcp6@",
@@ -70,10 +67,51 @@ const UNSUPPORTED_PREFIXES: &[&str] = &[
     "udp@",
     "udp4@",
     "udp6@",
-    "unix@",
     "uxdg@",
-    "uxst@",
 ];
+
+/// What an address asks to be carried by, and what is left of it when that is TCP over IP.
+pub(super) fn carrier(text: &str) -> Result<(Carrier, &str), Fault> {
+    let stream = text.strip_prefix("stream+").unwrap_or(text);
+    let named = |name: &str, is_short| {
+        if name.is_empty() || name.len() > 107 {
+            return Err(Fault::from(format!("invalid name '{name}' in '{text}'.")));
+        }
+        Ok(UnixAddress::Abstract { name: name.to_string(), is_short })
+    };
+    if let Some(name) = stream.strip_prefix("abns@") {
+        return Ok((Carrier::Unix(named(name, false)?), ""));
+    }
+    if let Some(name) = stream.strip_prefix("abnsz@") {
+        return Ok((Carrier::Unix(named(name, true)?), ""));
+    }
+    let path = ["unix@", "uxst@"].into_iter().find_map(|prefix| stream.strip_prefix(prefix));
+    if let Some(path) = path.or_else(|| Some(stream).filter(|path| path.starts_with('/'))) {
+        // sun_path has 108 bytes, one of them for the NUL; a name of ours is a little longer for a moment.
+        if path.is_empty() || path.len() > 90 {
+            return Err(format!("invalid path '{path}' in '{text}': 1 to 90 characters.").into());
+        }
+        return Ok((Carrier::Unix(UnixAddress::Path(path.into())), ""));
+    }
+    if let Some(number) = stream.strip_prefix("fd@") {
+        return match number.parse().ok().filter(|number| *number >= 0) {
+            Some(number) => Ok((Carrier::Fd(number), "")),
+            None => Err(format!("'{number}' in '{text}' is no number of a file.").into()),
+        };
+    }
+    match stream.strip_prefix("kernel@") {
+        Some(rest) => Ok((Carrier::Kernel, rest)),
+        None => Ok((Carrier::Wire, text)),
+    }
+}
+
+/// What carries connections of an address: the loopback is nobody's but the kernel's.
+pub(super) fn carrier_to(address: Option<IpAddr>, asked: Carrier) -> Carrier {
+    match address {
+        Some(ip) if ip.to_canonical().is_loopback() && asked == Carrier::Wire => Carrier::Kernel,
+        _ => asked,
+    }
+}
 
 /// Splits `text` into host and port.
 pub(super) fn endpoint(text: &str) -> Result<Endpoint<'_>, Fault> {

@@ -5,12 +5,13 @@
 //! Never: binds
 //! Read:  docs/configuration.md, "bind"
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use super::address::{self, Family, Host};
 use super::global::interface_name;
 use super::keywords::{self, Found, Scope};
-use super::model::{Bind, Carrier, Families, SocketRights};
+use super::model::{Bind, Carrier, Families, Location, SocketRights};
 use super::nearest::suggestion;
 use super::parser::{Context, Line, unsupported};
 use super::report::Fault;
@@ -43,6 +44,37 @@ struct Parameters {
     defer_accept: bool,
     mss: Option<u16>,
     user_timeout: Option<Duration>,
+    rights: SocketRights,
+}
+
+impl Parameters {
+    fn bind(
+        &self,
+        at: &Location,
+        address: Option<IpAddr>,
+        families: Families,
+        port: u16,
+        carrier: Carrier,
+    ) -> Bind {
+        Bind {
+            at: at.clone(),
+            address,
+            families,
+            port,
+            maxconn: 0,
+            backlog: self.backlog,
+            name: self.name.clone(),
+            id: 0,
+            interface: self.interface.clone(),
+            nice: self.nice,
+            carrier,
+            rights: self.rights.clone(),
+            accept_proxy: self.accept_proxy,
+            defer_accept: self.defer_accept,
+            mss: self.mss,
+            user_timeout: self.user_timeout,
+        }
+    }
 }
 
 /// Reads a line into listeners.
@@ -51,8 +83,14 @@ pub(super) fn parse(line: &Line<'_>, context: &mut Context<'_>) -> Result<Vec<Bi
         "'bind' expects {[addr1]:port1[-end1]}{,[addr]:port[-end]}... as arguments.".to_string()
     })?;
     let parameters = parameters(addresses, words, line, context)?;
-    let mut drafts = Vec::new();
+    let mut drafts: Vec<BindDraft> = Vec::new();
     for text in addresses.strip_suffix(',').unwrap_or(addresses).split(',') {
+        let (carrier, text) = address::carrier(text).map_err(of_bind)?;
+        if matches!(carrier, Carrier::Unix(_) | Carrier::Fd(_)) {
+            let bind = parameters.bind(line.at, None, Families::V4, 0, carrier);
+            drafts.push(BindDraft { bind, maxconn: parameters.maxconn, id: None });
+            continue;
+        }
         let endpoint = address::endpoint(text).map_err(of_bind)?;
         let ports = address::bind_ports(endpoint.port, text).map_err(of_bind)?;
         let (address, families) = match endpoint.host {
@@ -69,25 +107,9 @@ pub(super) fn parse(line: &Line<'_>, context: &mut Context<'_>) -> Result<Vec<Bi
                 format!("'bind' : more than {LISTENERS_MAX} listeners in '{addresses}'.").into()
             );
         }
+        let carrier = address::carrier_to(address, carrier);
         drafts.extend(ports.map(|port| BindDraft {
-            bind: Bind {
-                at: line.at.clone(),
-                address,
-                families,
-                port,
-                maxconn: 0,
-                backlog: parameters.backlog,
-                name: parameters.name.clone(),
-                id: 0,
-                interface: parameters.interface.clone(),
-                nice: parameters.nice,
-                carrier: Carrier::Wire,
-                rights: SocketRights::default(),
-                accept_proxy: parameters.accept_proxy,
-                defer_accept: parameters.defer_accept,
-                mss: parameters.mss,
-                user_timeout: parameters.user_timeout,
-            },
+            bind: parameters.bind(line.at, address, families, port, carrier.clone()),
             maxconn: parameters.maxconn,
             id: None,
         }));
@@ -184,9 +206,39 @@ fn active(parameters: &mut Parameters, name: &str, rest: &[&str]) -> Result<usiz
             parameters.families = Some(Families::V6);
             return Ok(0);
         }
-        name => unreachable!("'{name}' is listed as active"),
+        word => rights(&mut parameters.rights, word, value)?,
     }
     Ok(1)
+}
+
+/// Rights of a UNIX socket.
+pub(super) fn rights(
+    rights: &mut SocketRights,
+    word: &str,
+    value: Option<&str>,
+) -> Result<(), Fault> {
+    let text = value.ok_or_else(|| Fault::from(format!("'{word}' : missing argument.")))?;
+    let id = || -> Result<Option<u32>, Fault> {
+        let id = units::integer(value, 0..=i64::from(i32::MAX), word)?;
+        Ok(u32::try_from(id).ok())
+    };
+    match word {
+        "user" => rights.user = Some(text.to_string()),
+        "group" => rights.group = Some(text.to_string()),
+        "uid" => rights.uid = id()?,
+        "gid" => rights.gid = id()?,
+        "mode" => {
+            let mode = u32::from_str_radix(text, 8).ok().filter(|mode| *mode <= 0o7777);
+            rights.mode = Some(mode.ok_or_else(|| {
+                Fault::hinted(
+                    format!("'mode' : '{text}' is no octal number of permission bits."),
+                    "for example: 'mode 660'.",
+                )
+            })?);
+        }
+        word => unreachable!("'{word}' is listed as active"),
+    }
+    Ok(())
 }
 
 #[cfg(test)]

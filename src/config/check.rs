@@ -11,10 +11,10 @@ use std::net::IpAddr;
 
 use super::Loaded;
 use super::bind::BindDraft;
-use super::global::GlobalDraft;
+use super::global::{GlobalDraft, UnixBind};
 use super::model::{
-    Bind, Config, Families, Global, Location, MAXCONN_DEFAULT, OwnAddress, Proxy, ProxyIndex,
-    ProxyKind, Server, ServerId,
+    Bind, Carrier, Config, Families, Global, Location, MAXCONN_DEFAULT, OwnAddress, Proxy,
+    ProxyIndex, ProxyKind, Server, ServerId, SocketRights, UnixAddress,
 };
 use super::names;
 use super::nearest::suggestion;
@@ -28,6 +28,8 @@ pub(super) fn finish(parser: Parser<'_>) -> Result<Loaded, Report> {
     let Parser { context, global, proxies: drafts, maxconn, .. } = parser;
     let mut report = context.report;
     let has_errors = report.is_fatal();
+    let GlobalDraft { ref unix_bind, .. } = global;
+    let unix_bind = UnixBind { prefix: unix_bind.prefix.clone(), rights: unix_bind.rights.clone() };
     let global = finish_global(global, &mut report);
     check_ids(&drafts, &mut report);
     let backends = backends(&drafts);
@@ -41,12 +43,14 @@ pub(super) fn finish(parser: Parser<'_>) -> Result<Loaded, Report> {
         })
         .collect();
     number_proxies(&mut proxies);
+    proxies.iter_mut().flat_map(|proxy| &mut proxy.binds).for_each(|bind| unix_bind.apply(bind));
     resolve_tracks(&mut proxies, &drafts, &mut report);
     names::resolve(&mut proxies, &mut report);
     for proxy in &proxies {
         check_server_names(proxy, &mut report);
     }
     check_listeners(&proxies, &global, &mut report);
+    check_sockets(&proxies, &mut report);
     if !has_errors {
         // A line that was refused may be the very one that a warning would ask for.
         proxies.iter().for_each(|proxy| warn_about(proxy, &mut report));
@@ -60,7 +64,7 @@ pub(super) fn finish(parser: Parser<'_>) -> Result<Loaded, Report> {
 }
 
 fn finish_global(draft: GlobalDraft, report: &mut Report) -> Global {
-    let GlobalDraft { mut global, nbproc } = draft;
+    let GlobalDraft { mut global, nbproc, .. } = draft;
     if let Some((at, workers)) = nbproc {
         let text = match global.nbthread {
             None => {
@@ -344,6 +348,45 @@ fn check_server_names(proxy: &Proxy, report: &mut Report) {
     }
 }
 
+impl UnixBind {
+    /// Gives a UNIX socket what its line does not say.
+    fn apply(&self, bind: &mut Bind) {
+        let Carrier::Unix(UnixAddress::Path(path)) = &mut bind.carrier else { return };
+        if !self.prefix.is_empty() {
+            *path = format!("{}{}", self.prefix, path.display()).into();
+        }
+        let SocketRights { user, group, uid, gid, mode } = self.rights.clone();
+        let rights = &mut bind.rights;
+        rights.user = rights.user.take().or(user);
+        rights.group = rights.group.take().or(group);
+        rights.uid = rights.uid.or(uid);
+        rights.gid = rights.gid.or(gid);
+        rights.mode = rights.mode.or(mode);
+    }
+}
+
+/// UNIX sockets and inherited ones belong to one listener each.
+fn check_sockets(proxies: &[Proxy], report: &mut Report) {
+    let mut seen: HashMap<String, (&Proxy, &Bind)> = HashMap::new();
+    for proxy in proxies.iter().filter(|proxy| !proxy.disabled) {
+        for bind in &proxy.binds {
+            let name = match &bind.carrier {
+                Carrier::Wire | Carrier::Kernel => continue,
+                Carrier::Unix(UnixAddress::Path(path)) => path.display().to_string(),
+                Carrier::Unix(UnixAddress::Abstract { name, .. }) => format!("abns@{name}"),
+                Carrier::Fd(number) => format!("fd@{number}"),
+            };
+            if let Some((first, other)) = seen.insert(name.clone(), (proxy, bind)) {
+                let text = format!(
+                    "'bind' : '{name}' already belongs to {} at {}:{}.",
+                    first.name, other.at.file, other.at.line
+                );
+                report.alert(Some(&bind.at), text);
+            }
+        }
+    }
+}
+
 /// What a listener answers for; `None` is the wildcard of the family.
 type Listening<'a> = (u16, bool, Option<IpAddr>, Option<&'a str>);
 
@@ -352,7 +395,8 @@ fn check_listeners(proxies: &[Proxy], global: &Global, report: &mut Report) {
     let mut seen: HashMap<Listening<'_>, (&Proxy, &Bind)> = HashMap::new();
     let mut told: Option<(&Location, &Location)> = None;
     for proxy in proxies.iter().filter(|proxy| !proxy.disabled) {
-        for bind in &proxy.binds {
+        let of_ports = |bind: &&Bind| matches!(bind.carrier, Carrier::Wire | Carrier::Kernel);
+        for bind in proxy.binds.iter().filter(of_ports) {
             for is_ipv6 in families(bind.families) {
                 let key = (bind.port, *is_ipv6, bind.address, bind.interface.as_deref());
                 let Some((first, other)) = seen.insert(key, (proxy, bind)) else { continue };

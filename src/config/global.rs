@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use ipnet::IpNet;
 
 use super::keywords::{Found, Shape};
-use super::model::{Global, Location, OwnAddress, StatedRoute};
+use super::model::{Global, Location, OwnAddress, SocketRights, StatedRoute};
 use super::parser::{Context, Form, Line};
 use super::report::Fault;
 use super::{cpu_map, log, units};
@@ -29,6 +29,16 @@ pub(super) struct GlobalDraft {
     pub(super) global: Global,
     /// `nbproc` and where: workers by an older name.
     pub(super) nbproc: Option<(Location, u32)>,
+    /// `unix-bind`
+    pub(super) unix_bind: UnixBind,
+}
+
+/// What UNIX sockets of `bind` lines have that say nothing else.
+#[derive(Default)]
+pub(super) struct UnixBind {
+    /// Before their paths.
+    pub(super) prefix: String,
+    pub(super) rights: SocketRights,
 }
 
 /// Reads one statement of the section.
@@ -129,8 +139,38 @@ fn active(
             line.at_most(1)?;
             draft.global.log_identity.hostname = Some(line.argument(0).map(Into::into));
         }
+        "unix-bind" => unix_bind(&mut draft.unix_bind, line)?,
         "log-tag" => draft.global.log_identity.tag = Some(line.only("a tag")?.into()),
         name => unreachable!("'{name}' is listed as active"),
+    }
+    Ok(())
+}
+
+/// `unix-bind [prefix <prefix>] [mode <mode>] [user <user>] [uid <uid>] [group <group>] [gid <gid>]`
+fn unix_bind(draft: &mut UnixBind, line: &Line<'_>) -> Result<(), Fault> {
+    if line.arguments.is_empty() {
+        return Err("'unix-bind' expects 'prefix', 'mode', 'user', 'uid', 'group' or 'gid'."
+            .to_string()
+            .into());
+    }
+    let mut words = line.arguments.iter();
+    while let Some(word) = words.next() {
+        let value = words.next().copied();
+        match *word {
+            "prefix" => {
+                let prefix = value.ok_or_else(|| "'prefix' : missing argument.".to_string())?;
+                draft.prefix = prefix.to_string();
+            }
+            "mode" | "user" | "uid" | "group" | "gid" => {
+                super::bind::rights(&mut draft.rights, word, value)?;
+            }
+            word => {
+                return Err(Fault::hinted(
+                    format!("'unix-bind' : unknown word '{word}'."),
+                    "'prefix', 'mode', 'user', 'uid', 'group' and 'gid' are known.",
+                ));
+            }
+        }
     }
     Ok(())
 }

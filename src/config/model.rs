@@ -72,6 +72,26 @@ pub struct Inactive {
 }
 
 impl Config {
+    /// Has the kernel's TCP carry what the wires were to carry (`--transport kernel`).
+    pub fn leave_wires(&mut self) {
+        for proxy in &mut self.proxies {
+            let binds = proxy.binds.iter_mut().map(|bind| &mut bind.carrier);
+            let servers = proxy.servers.iter_mut().map(|server| &mut server.carrier);
+            binds.chain(servers).filter(|carrier| **carrier == Carrier::Wire).for_each(|carrier| {
+                *carrier = Carrier::Kernel;
+            });
+        }
+    }
+
+    /// Whether any listener or server is on the wires.
+    pub fn needs_wires(&self) -> bool {
+        let on_wires = |carrier: &Carrier| *carrier == Carrier::Wire;
+        self.proxies.iter().filter(|proxy| !proxy.disabled).any(|proxy| {
+            proxy.binds.iter().any(|bind| on_wires(&bind.carrier))
+                || proxy.servers.iter().any(|server| on_wires(&server.carrier))
+        })
+    }
+
     /// `fullconn` of a backend that states none: a tenth of the maxconn of all frontends that may use it.
     pub fn fullconn_of(&self, backend: ProxyIndex) -> u32 {
         let uses = |proxy: &&Proxy| {

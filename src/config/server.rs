@@ -51,7 +51,13 @@ pub(super) fn server(
     // Before the name is resolved: an error that needs no resolver is found without one.
     let id = parameters(&mut settings, line, words, true, context).map_err(of_line)?;
     let address = place.addresses(text, context).map_err(of_line)?[0];
-    let server = settings.server(line.at, name, address, place.port, place.carrier);
+    let server = settings.server(
+        line.at,
+        name,
+        address,
+        place.port,
+        address::carrier_to(Some(address), place.carrier),
+    );
     Ok(ServerDraft { server, id, track: settings.check.track })
 }
 
@@ -79,8 +85,8 @@ pub(super) fn template(
     let draft = |(index, number): (usize, u32)| {
         let name = format!("{prefix}{number}");
         let address = addresses.get(index).or(addresses.last()).expect("a name has an address");
-        let mut server =
-            settings.server(line.at, &name, *address, place.port, place.carrier.clone());
+        let carrier = address::carrier_to(Some(*address), place.carrier.clone());
+        let mut server = settings.server(line.at, &name, *address, place.port, carrier);
         server.disabled |= index >= addresses.len() && place.is_name;
         ServerDraft { server, id: id.filter(|_| index == 0), track: settings.check.track.clone() }
     };
@@ -119,10 +125,21 @@ struct Place {
 }
 
 fn place(text: &str) -> Result<Place, Fault> {
+    let (carrier, text) = address::carrier(text)?;
+    match carrier {
+        Carrier::Unix(_) => {
+            let host = Host::Address(IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED));
+            return Ok(Place { host, port: ServerPort::Fixed(0), carrier, is_name: false });
+        }
+        Carrier::Fd(number) => {
+            return Err(format!("'fd@{number}' is no address of a server.").into());
+        }
+        Carrier::Wire | Carrier::Kernel => {}
+    }
     let endpoint = address::endpoint(text)?;
     let port = address::server_port(endpoint.port, text)?;
     let is_name = matches!(endpoint.host, Host::Name(..));
-    Ok(Place { host: endpoint.host, port, carrier: Carrier::Wire, is_name })
+    Ok(Place { host: endpoint.host, port, carrier, is_name })
 }
 
 impl Place {

@@ -7,6 +7,7 @@
 //!
 //! `XLB_TEST_BALANCER=haproxy` runs the tests over HAProxy: a test that fails there is wrong itself. What HAProxy does
 //! not have (dumps, own addresses, XDP) is left out, and counted as ignored.
+//! `XLB_TEST_TRANSPORT=kernel` runs xlb with `--transport kernel`: what is about AF_XDP is left out then, and counted.
 //! `XLB_TEST_BINARY=PATH` runs another xlb than the one that cargo built for the tests.
 
 use std::collections::HashMap;
@@ -41,6 +42,15 @@ pub fn kind() -> Kind {
         Err(_) | Ok("" | "xlb") => Kind::Xlb,
         Ok("haproxy") => Kind::HaProxy,
         Ok(other) => panic!("XLB_TEST_BALANCER is xlb or haproxy, not '{other}'"),
+    }
+}
+
+/// Whether xlb is to run on the kernel's sockets.
+pub fn is_on_kernel() -> bool {
+    match std::env::var("XLB_TEST_TRANSPORT").as_deref() {
+        Err(_) | Ok("" | "xdp") => false,
+        Ok("kernel") => true,
+        Ok(other) => panic!("XLB_TEST_TRANSPORT is xdp or kernel, not '{other}'"),
     }
 }
 
@@ -82,7 +92,9 @@ impl<'a> Balancer<'a> {
         let process = match kind() {
             Kind::Xlb => {
                 let mut arguments = vec!["--cores", cores, "-c", &file];
-                if !config.contains("\n    interface ") {
+                if is_on_kernel() {
+                    arguments.extend(["--transport", "kernel"]);
+                } else if !config.contains("\n    interface ") {
                     arguments.extend(["--interface", "eth0"]);
                 }
                 lab.spawn(&lab.lb, &binary(), &arguments)

@@ -6,19 +6,20 @@ use std::net::{SocketAddr, TcpStream};
 use std::thread;
 use std::time::Duration;
 
-use crate::balancer::{Balancer, Dump, Kind, config, kind};
+use crate::balancer::{Balancer, Dump, Kind, config, is_on_kernel, kind};
 use crate::lab::{LB, Lab, SRV1, SRV2, address};
 use crate::peer;
 
 const CROWD: usize = 15_000;
 /// HAProxy needs two of its 20,000 files for each.
-const CROWD_HAPROXY: usize = 9_000;
+const CROWD_OF_FILES: usize = 9_000;
 /// Connections are opened and used by so many threads.
 const OPENERS: usize = 4;
 const SETTLE: Duration = Duration::from_secs(30);
 
 pub fn fifteen_thousand_connections() {
-    let crowd = if kind() == Kind::Xlb { CROWD } else { CROWD_HAPROXY };
+    let has_files = kind() == Kind::HaProxy || is_on_kernel();
+    let crowd = if has_files { CROWD_OF_FILES } else { CROWD };
     let lab = Lab::up();
     let servers = [address(SRV1, 9000), address(SRV2, 9000)];
     // In processes of their own: one process may not have the files for both ends.

@@ -4,7 +4,7 @@
 //! Out:   one verdict for each test; a test that cannot run fails
 //! Owns:  namespaces named `xlb-t<pid>-...`
 //! Never: runs two tests at a time; leaves namespaces or processes behind
-//! Read:  `balancer.rs` for the variables XLB_TEST_BALANCER and XLB_TEST_BINARY
+//! Read:  `balancer.rs` for the variables XLB_TEST_BALANCER, XLB_TEST_TRANSPORT and XLB_TEST_BINARY
 //!
 //! `cargo test --test netns NAME` runs the tests whose names contain NAME.
 
@@ -20,6 +20,7 @@ mod logs;
 mod peer;
 mod proxy_header;
 mod rules;
+mod sockets;
 mod tagged;
 mod traffic;
 mod wire;
@@ -111,6 +112,9 @@ const TESTS: &[(&str, Needs, fn())] = &[
     ("rules::a_monitor_is_let_go", Xlb, rules::a_monitor_is_let_go),
     ("rules::what_the_client_says", Any, rules::what_the_client_says),
     ("rules::what_the_server_says", Any, rules::what_the_server_says),
+    ("sockets::two_layers", Any, sockets::two_layers),
+    ("sockets::unix_sockets_at_both_ends", Any, sockets::unix_sockets_at_both_ends),
+    ("sockets::an_inherited_socket", Any, sockets::an_inherited_socket),
     ("crowd::fifteen_thousand_connections", Any, crowd::fifteen_thousand_connections),
 ];
 
@@ -126,7 +130,7 @@ fn main() {
         lab::raise_file_limit();
         clean_up_on_signals();
     }
-    let haproxy = balancer::kind() == Kind::HaProxy;
+    let lacks_xdp = balancer::kind() == Kind::HaProxy || balancer::is_on_kernel();
     let trials = TESTS
         .iter()
         .map(|&(name, needs, test)| {
@@ -134,7 +138,7 @@ fn main() {
                 test();
                 Ok(())
             };
-            Trial::test(name, run).with_ignored_flag(haproxy && needs == Xlb)
+            Trial::test(name, run).with_ignored_flag(lacks_xdp && needs == Xlb)
         })
         .collect();
     libtest_mimic::run(&arguments, trials).exit();

@@ -19,6 +19,8 @@ use xlb::handover;
 use xlb::limit::Limit;
 use xlb::proxies::{ListenerPlan, Post, Proxies};
 use xlb::shared::{Shared, Wake};
+use xlb::transport::kernel::KernelTransport;
+use xlb::transport::mixed::MixedTransport;
 use xlb::transport::stack::StackTransport;
 use xlb::transport::{ListenAt, Place, WirePlace};
 use xlb::wires::{NamedWire, Wires};
@@ -91,7 +93,10 @@ impl Balancer {
                     number,
                     core: number,
                     wires: Wires::new(vec![NamedWire::new("sim".into(), "memory".into(), queue)]),
-                    transport: StackTransport { stack: Stack::new(stack_config(scenario, number)) },
+                    transport: MixedTransport {
+                        wires: StackTransport { stack: Stack::new(stack_config(scenario, number)) },
+                        kernel: KernelTransport::new(Vec::new()).expect("an epoll descriptor"),
+                    },
                     proxies: Proxies::new(
                         &config,
                         shared.clone(),
