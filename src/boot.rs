@@ -14,6 +14,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use crossbeam::channel::{Receiver, Sender, unbounded};
+use netstack::buffer::BUFFER_SIZE;
 use netstack::rss::Rss;
 use netstack::{Secret, Stack, StackConfig};
 use nic::{Interface, Mode, Program, XskConfig, XskQueue};
@@ -21,7 +22,9 @@ use nic::{Interface, Mode, Program, XskConfig, XskQueue};
 use crate::bell::Bell;
 use crate::cli::RunOrder;
 use crate::clock::Clock;
-use crate::config::model::{Config, Families, MAXCONN_DEFAULT};
+use crate::config::model::{
+    BUFFERS_RESERVE_DEFAULT, BUFSIZE_DEFAULT, Config, Families, MAXCONN_DEFAULT,
+};
 use crate::handover;
 use crate::log;
 use crate::netlink::{KernelTables, Snapshot, StatedAddress, StatedRoute, Wire as KernelWire};
@@ -151,7 +154,7 @@ pub fn boot(config: &Config, order: &RunOrder, clock: Clock) -> Result<Running, 
         workers: cores.len(),
         source_ports: source_ports.clone(),
         rss,
-        ..StackConfig::new(secret)
+        ..with_buffers(config, StackConfig::new(secret), cores.len())
     };
     let wakes: Vec<Arc<dyn Wake>> =
         bells.iter().map(|bell| bell.clone() as Arc<dyn Wake>).collect();
@@ -217,6 +220,22 @@ pub fn boot(config: &Config, order: &RunOrder, clock: Clock) -> Result<Running, 
     let _ = crate::control::ask_reports(&running.commands);
     running.steer()?;
     Ok(running)
+}
+
+/// Buffers of a worker by `tune.buffers.limit` and `tune.buffers.reserve`, which are for the process and of
+/// `tune.bufsize` each.
+fn with_buffers(config: &Config, usual: StackConfig, workers: usize) -> StackConfig {
+    let global = &config.global;
+    let bufsize = u64::from(global.bufsize.unwrap_or(BUFSIZE_DEFAULT));
+    let share = |count: u64| {
+        let bytes = count * bufsize;
+        usize::try_from(bytes.div_ceil(BUFFER_SIZE as u64 * workers as u64)).unwrap_or(usize::MAX)
+    };
+    let reserve = share(u64::from(global.buffers_reserve.unwrap_or(BUFFERS_RESERVE_DEFAULT)));
+    // Fewer could not carry one stream's bytes both ways.
+    let limit = global.buffers_limit.filter(|limit| *limit > 0);
+    let buffers = limit.map_or(usual.buffers, |limit| share(u64::from(limit)).max(2 * reserve));
+    StackConfig { buffers, buffers_reserve: reserve, ..usual }
 }
 
 /// Files of one connection of the kernel: that of the client and that to the server.

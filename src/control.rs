@@ -91,7 +91,10 @@ pub fn run(mut running: Running, mut signals: Signals) -> i32 {
             for signal in signals.pending() {
                 match signal {
                     SIGHUP => eprint!("{}", full_report(&running)),
-                    SIGQUIT => eprint!("{}", report::pools_only(&ask_reports(&running.commands))),
+                    SIGQUIT => {
+                        eprint!("{}", report::pools_only(&ask_reports(&running.commands)));
+                        tell_all(&running, || Command::Trim);
+                    }
                     SIGUSR1 => begin_soft_stop(&running),
                     _ => {
                         stop(running, signal);
@@ -130,8 +133,12 @@ fn say(running: &Running, saying: &Saying) {
 /// Listens no more; what is established goes on.
 fn begin_soft_stop(running: &Running) {
     log::notice(format_args!("SIGUSR1: listening no more, and ending with the last connection"));
+    tell_all(running, || Command::SoftStop);
+}
+
+fn tell_all(running: &Running, command: impl Fn() -> Command) {
     for (commands, bell) in &running.commands {
-        let _ = commands.send(Command::SoftStop);
+        let _ = commands.send(command());
         bell.wake();
     }
 }
@@ -212,10 +219,7 @@ fn stop(running: Running, signal: i32) {
     let reports = full_report(&running);
     let name = signal_hook::low_level::signal_name(signal).unwrap_or("a signal");
     log::notice(format_args!("{name}: ending all connections and giving the interfaces back"));
-    for (commands, bell) in &running.commands {
-        let _ = commands.send(Command::Stop);
-        bell.wake();
-    }
+    tell_all(&running, || Command::Stop);
     let Running { threads, taken, logger, log_thread, .. } = running;
     for thread in threads {
         // A worker that panicked has ended the process already.

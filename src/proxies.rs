@@ -264,7 +264,8 @@ impl<T: Transport> Proxies<T> {
         // Tasks of different importance need short rounds: who comes meanwhile can overtake (HAProxy's rule).
         let budget =
             if self.scheduler.has_niced() { self.run_budget.div_ceil(4) } else { self.run_budget };
-        for _ in 0..budget {
+        // Who has more to do than one run takes it in the next turn, when others have been heard.
+        for _ in 0..budget.min(self.scheduler.runnable_len()) {
             let Some(id) = self.scheduler.poll_next() else { break };
             self.run_task(id, transport, now);
             done += 1;

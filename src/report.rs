@@ -127,8 +127,14 @@ fn pools(out: &mut String, reports: &[WorkerReport]) {
             line(
                 out,
                 format_args!(
-                    "pool {name} worker={} size={} allocated={} used={} failures={}",
-                    report.worker, pool.size, pool.allocated, pool.used, pool.failures
+                    "pool {name} worker={} size={} allocated={} used={} limit={} reserve={} failures={}",
+                    report.worker,
+                    pool.size,
+                    pool.allocated,
+                    pool.used,
+                    pool.limit,
+                    pool.reserve,
+                    pool.failures
                 ),
             );
         }

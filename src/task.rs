@@ -111,6 +111,11 @@ impl<K: Key> Scheduler<K> {
         self.wait_queue.poll_at()
     }
 
+    /// Tasks in the run queue, and some that were removed meanwhile.
+    pub fn runnable_len(&self) -> usize {
+        self.run_queue.len()
+    }
+
     /// The next task to run, taken out of the run queue.
     pub fn poll_next(&mut self) -> Option<K> {
         while let Some(Reverse((_, ffi))) = self.run_queue.pop() {

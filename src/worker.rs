@@ -48,6 +48,8 @@ pub enum Command {
     Watch(Assignment),
     /// Say how it is.
     Report(Sender<WorkerReport>),
+    /// Give memory back that nobody uses.
+    Trim,
     /// Listen no more, and tell when the last connection has ended.
     SoftStop,
     /// Reset all connections and end.
@@ -287,6 +289,7 @@ impl<W: Wire> Worker<W> {
                 // Who asked may have given up waiting.
                 let _ = to.send(self.report());
             }
+            Command::Trim => _ = stack.trim(),
             Command::SoftStop => {
                 self.proxies.unlisten_all(&mut self.transport, now);
                 self.ending = Ending::Soft;

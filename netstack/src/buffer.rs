@@ -52,7 +52,11 @@ pub struct BufferPool {
     free: BufferId,
     used: usize,
     limit: usize,
+    /// Of these, buffers that only some may take.
+    reserve: usize,
     failures: u64,
+    /// Blocks whose memory was given back: their numbers are used again.
+    trimmed: Vec<usize>,
 }
 
 /// The figures of a pool.
@@ -66,25 +70,85 @@ pub struct PoolStats {
     pub used: usize,
     /// Elements that there may be.
     pub limit: usize,
+    /// Of these, elements that only some may take.
+    pub reserve: usize,
     /// Requests that found none.
     pub failures: u64,
 }
 
 impl BufferPool {
-    /// A pool of at most `limit` buffers, none allocated yet.
-    pub fn new(limit: usize) -> Self {
-        BufferPool { blocks: Vec::new(), meta: Vec::new(), free: NONE, used: 0, limit, failures: 0 }
+    /// A pool of at most `limit` buffers, none allocated yet, the last `reserve` of which are for those who
+    /// ask whether it is [reserved](BufferPool::is_reserved) and may go on nevertheless.
+    pub fn new(limit: usize, reserve: usize) -> Self {
+        BufferPool {
+            blocks: Vec::new(),
+            meta: Vec::new(),
+            free: NONE,
+            used: 0,
+            limit,
+            reserve: reserve.min(limit / 2),
+            failures: 0,
+            trimmed: Vec::new(),
+        }
     }
 
     /// The figures.
     pub fn stats(&self) -> PoolStats {
         PoolStats {
             size: BUFFER_SIZE,
-            allocated: self.meta.len(),
+            allocated: self.allocated(),
             used: self.used,
             limit: self.limit,
+            reserve: self.reserve,
             failures: self.failures,
         }
+    }
+
+    fn allocated(&self) -> usize {
+        self.meta.len() - self.trimmed.iter().map(|&block| self.block_len(block)).sum::<usize>()
+    }
+
+    fn block_len(&self, block: usize) -> usize {
+        BLOCK.min(self.meta.len() - block * BLOCK)
+    }
+
+    /// Whether only the reserve is left.
+    pub fn is_reserved(&self) -> bool {
+        self.available() <= self.reserve
+    }
+
+    /// Gives back the memory of blocks none of whose buffers is in use; returns how many buffers that were.
+    pub fn trim(&mut self) -> usize {
+        let mut free = vec![0; self.blocks.len()];
+        let mut id = self.free;
+        while id != NONE {
+            free[id.0 as usize / BLOCK] += 1;
+            id = self.meta[id.0 as usize].next;
+        }
+        let before = self.allocated();
+        for (block, &free) in free.iter().enumerate() {
+            if free > 0 && free == self.block_len(block) {
+                self.blocks[block] = Box::default();
+                self.trimmed.push(block);
+            }
+        }
+        // The free list without them, in its order.
+        let mut rest = std::mem::replace(&mut self.free, NONE);
+        let mut last = NONE;
+        while rest != NONE {
+            let next = self.meta[rest.0 as usize].next;
+            if !self.blocks[rest.0 as usize / BLOCK].is_empty() {
+                if last == NONE {
+                    self.free = rest;
+                } else {
+                    self.meta[last.0 as usize].next = rest;
+                }
+                self.meta[rest.0 as usize].next = NONE;
+                last = rest;
+            }
+            rest = next;
+        }
+        before - self.allocated()
     }
 
     /// Buffers that can still be had.
@@ -95,7 +159,7 @@ impl BufferPool {
     /// Whether only what receiving needs is left: who sends waits, so that two peers whose buffers are
     /// full of what they send can still read what frees them.
     pub fn is_scarce(&self) -> bool {
-        self.available() <= self.limit / 8
+        self.available() <= (self.limit / 8).max(self.reserve)
     }
 
     #[inline]
@@ -120,14 +184,21 @@ impl BufferPool {
 
     #[cold]
     fn grow(&mut self) -> bool {
-        let first = self.meta.len();
-        let count = BLOCK.min(self.limit - first);
-        if count == 0 {
-            return false;
-        }
-        // Whole blocks only, so that an index divides into block and place; the last one may be short.
-        self.blocks.push(vec![[0; BUFFER_SIZE]; count].into_boxed_slice());
-        self.meta.resize(first + count, Meta { next: NONE, start: 0, end: 0 });
+        let (first, count) = if let Some(block) = self.trimmed.pop() {
+            let count = self.block_len(block);
+            self.blocks[block] = vec![[0; BUFFER_SIZE]; count].into_boxed_slice();
+            (block * BLOCK, count)
+        } else {
+            let first = self.meta.len();
+            let count = BLOCK.min(self.limit - first);
+            if count == 0 {
+                return false;
+            }
+            // Whole blocks only, so that an index divides into block and place; the last one may be short.
+            self.blocks.push(vec![[0; BUFFER_SIZE]; count].into_boxed_slice());
+            self.meta.resize(first + count, Meta { next: NONE, start: 0, end: 0 });
+            (first, count)
+        };
         for index in (first..first + count).rev() {
             self.meta[index].next = self.free;
             self.free = BufferId(index as u32);
@@ -454,7 +525,7 @@ mod tests {
 
     #[test]
     fn holds_buffers_only_while_it_holds_bytes() {
-        let mut pool = BufferPool::new(100);
+        let mut pool = BufferPool::new(100, 0);
         let mut queue = Queue::default();
         assert_eq!(queue.append(&mut pool, &pattern(10_000, 0)), 10_000);
         assert_eq!(pool.stats().used, 3);
@@ -466,7 +537,7 @@ mod tests {
 
     #[test]
     fn refuses_beyond_its_limit_and_recovers() {
-        let mut pool = BufferPool::new(2);
+        let mut pool = BufferPool::new(2, 0);
         let mut queue = Queue::default();
         assert_eq!(queue.append(&mut pool, &pattern(10_000, 0)), 2 * BUFFER_SIZE);
         assert_eq!(pool.stats().failures, 1);
@@ -477,8 +548,41 @@ mod tests {
     }
 
     #[test]
+    fn memory_that_nobody_uses_goes_back_and_can_be_had_again() {
+        let mut pool = BufferPool::new(BLOCK * 3 + 10, 0);
+        let (mut kept, mut gone) = (Queue::default(), Queue::default());
+        kept.append(&mut pool, &pattern(BUFFER_SIZE, 0));
+        gone.append(&mut pool, &pattern(BUFFER_SIZE * (BLOCK * 3 + 9), 1));
+        assert_eq!(pool.available(), 0);
+        assert_eq!(pool.trim(), 0);
+        gone.clear(&mut pool);
+        assert_eq!(pool.trim(), BLOCK * 2 + 10);
+        assert_eq!(pool.stats().allocated, BLOCK);
+        assert_eq!(
+            gone.append(&mut pool, &pattern(BUFFER_SIZE * 500, 2)),
+            BUFFER_SIZE * (BLOCK * 3 + 9)
+        );
+        assert_eq!(gone.to_vec(&pool)[..5000], pattern(5000, 2));
+        assert_eq!(kept.to_vec(&pool), pattern(BUFFER_SIZE, 0));
+        gone.clear(&mut pool);
+        kept.clear(&mut pool);
+        assert_eq!((pool.trim(), pool.stats().allocated), (BLOCK * 3 + 10, 0));
+    }
+
+    #[test]
+    fn the_reserve_is_told() {
+        let mut pool = BufferPool::new(4, 2);
+        let mut queue = Queue::default();
+        queue.append(&mut pool, &pattern(BUFFER_SIZE, 0));
+        assert!(!pool.is_reserved() && !pool.is_scarce());
+        queue.append(&mut pool, &pattern(BUFFER_SIZE, 0));
+        assert!(pool.is_reserved() && pool.is_scarce());
+        queue.clear(&mut pool);
+    }
+
+    #[test]
     fn moves_whole_buffers_without_copying_and_keeps_order() {
-        let mut pool = BufferPool::new(100);
+        let mut pool = BufferPool::new(100, 0);
         let (mut from, mut to) = (Queue::default(), Queue::default());
         to.append(&mut pool, &pattern(100, 0));
         from.append(&mut pool, &pattern(20_000, 100));
@@ -496,7 +600,7 @@ mod tests {
 
     #[test]
     fn small_writes_share_a_buffer_after_a_move() {
-        let mut pool = BufferPool::new(100);
+        let mut pool = BufferPool::new(100, 0);
         let (mut from, mut to) = (Queue::default(), Queue::default());
         for i in 0..40 {
             from.append(&mut pool, &pattern(100, i * 100));
@@ -508,7 +612,7 @@ mod tests {
 
     #[test]
     fn a_cursor_finds_offsets_going_forward_and_back() {
-        let mut pool = BufferPool::new(100);
+        let mut pool = BufferPool::new(100, 0);
         let mut queue = Queue::default();
         queue.append(&mut pool, &pattern(50_000, 0));
         let mut cursor = queue.start();

@@ -161,8 +161,8 @@ pub(crate) struct Pools {
 
 impl Pools {
     /// Pools of at most so many buffers, none allocated yet.
-    pub fn new(buffers: usize) -> Self {
-        Pools { buffers: BufferPool::new(buffers), flights: Flights::default() }
+    pub fn new(buffers: usize, reserve: usize) -> Self {
+        Pools { buffers: BufferPool::new(buffers, reserve), flights: Flights::default() }
     }
 }
 
@@ -188,6 +188,10 @@ pub struct Connection {
     negotiated: Negotiated,
     /// The user has left: nobody reads any more.
     orphan: bool,
+    /// We began it: what comes may take the reserve of buffers, so that what servers say can always be read.
+    is_active: bool,
+    /// Bytes came for which there was no buffer: the peer is told to wait until there is one.
+    is_starved: bool,
 
     // Send sequence space.
     iss: SeqNumber,
@@ -324,6 +328,7 @@ impl Connection {
         let mut connection = Connection::new(&handshake, State::SynSent, config, now);
         connection.snd_una = iss;
         connection.snd_nxt = iss;
+        connection.is_active = true;
         connection
     }
 
@@ -363,6 +368,8 @@ impl Connection {
             error: None,
             negotiated: Negotiated::default(),
             orphan: false,
+            is_active: false,
+            is_starved: false,
             iss,
             snd_una: first,
             snd_nxt: first,
@@ -519,18 +526,6 @@ impl Connection {
         let taken = self.tx.append_sparing(&mut cx.pools.buffers, &bytes[..count]);
         self.write_blocked = taken < bytes.len() && self.can_write();
         taken
-    }
-
-    /// Buffers are to be had again: a user who found no room is told.
-    pub(crate) fn wake_writer_for_buffers(&mut self) {
-        if std::mem::take(&mut self.write_blocked) {
-            self.event_pending = true;
-        }
-    }
-
-    /// Whether the user waits to be told of room.
-    pub(crate) fn is_write_blocked(&self) -> bool {
-        self.write_blocked
     }
 
     /// Copies received bytes without taking them; returns how many.

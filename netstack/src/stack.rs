@@ -33,7 +33,7 @@ pub use egress::Transmit;
 use egress::{Replies, ResetLimit};
 pub use ingress::{Arrival, Disposition};
 
-use crate::buffer::PoolStats;
+use crate::buffer::{BUFFER_SIZE, PoolStats};
 use crate::connection::snapshot::{RestoreError, Snapshot};
 use crate::connection::{Connection, Context, Description, Keepalive, Pools, Status, TcpConfig};
 use crate::counters::Counters;
@@ -66,6 +66,8 @@ pub struct StackConfig {
     pub tcp: TcpConfig,
     /// Buffers of [`crate::buffer::BUFFER_SIZE`] that there may be.
     pub buffers: usize,
+    /// Of these, buffers that only bytes of connections which we began may take when they come.
+    pub buffers_reserve: usize,
     /// Handshakes under way that there may be, of all listeners together; each has its own bound too
     /// ([`crate::Listen::backlog`]). Beyond either a SYN is answered by a cookie.
     pub half_open_max: usize,
@@ -76,6 +78,9 @@ pub struct StackConfig {
     /// RSTs per second for what nobody owns.
     pub resets_per_second: u32,
 }
+
+/// First windows that the buffers of a worker have room for, at least.
+const FIRST_WINDOWS: usize = 16;
 
 impl StackConfig {
     /// One worker alone, with usual limits.
@@ -88,6 +93,7 @@ impl StackConfig {
             rss: Vec::new(),
             tcp: TcpConfig::default(),
             buffers: 65_536,
+            buffers_reserve: 0,
             half_open_max: 65_536,
             time_wait_max: 65_536,
             orphans_max: 65_536,
@@ -163,6 +169,9 @@ pub struct Stack {
     pools: Pools,
     /// Connections whose user could not write because buffers are scarce.
     buffer_waiters: VecDeque<ConnId>,
+    /// Connections whose peers were told to wait for buffers, in the order in which they came: those that peers
+    /// began, and those that we began.
+    starved: [VecDeque<ConnId>; 2],
     /// Connections that their users have left.
     orphans: usize,
     /// Where the search for a source port goes on.
@@ -172,7 +181,10 @@ pub struct Stack {
 
 impl Stack {
     /// A stack without links, addresses or routes: it drops everything until [`Stack::set_fib`].
-    pub fn new(config: StackConfig) -> Self {
+    pub fn new(mut config: StackConfig) -> Self {
+        // What each peer may send at first must be little where there are few buffers.
+        let share = (config.buffers * BUFFER_SIZE / FIRST_WINDOWS).max(BUFFER_SIZE) as u32;
+        config.tcp.receive_buffer_initial = config.tcp.receive_buffer_initial.min(share);
         Stack {
             fib: Arc::new(Fib::default()),
             fib_edition: 0,
@@ -193,8 +205,9 @@ impl Stack {
             cookies: SynCookies::new(config.secret, config.worker),
             replies: Replies::default(),
             reset_limit: ResetLimit::new(config.resets_per_second),
-            pools: Pools::new(config.buffers),
+            pools: Pools::new(config.buffers, config.buffers_reserve),
             buffer_waiters: VecDeque::new(),
+            starved: [VecDeque::new(), VecDeque::new()],
             orphans: 0,
             next_port: 0,
             counters: Counters::default(),
@@ -258,6 +271,7 @@ impl Stack {
                 allocated: self.connections.capacity(),
                 used: self.connections.len(),
                 limit: 0,
+                reserve: 0,
                 failures: 0,
             },
             half_open: self.half_opens.len(),
@@ -435,6 +449,9 @@ impl Stack {
         if !self.buffer_waiters.is_empty() {
             self.wake_buffer_waiters();
         }
+        if self.starved.iter().any(|starved| !starved.is_empty()) {
+            self.end_starvation();
+        }
         while let Some(event) = self.events.pop_front() {
             match event {
                 Event::Connection(id, _) => {
@@ -463,6 +480,31 @@ impl Stack {
                 self.tell(id);
             }
         }
+    }
+
+    /// Tells peers that wait for buffers: as many of them as there are buffers, in their turn.
+    fn end_starvation(&mut self) {
+        let mut left = self.pools.buffers.available();
+        let reserve = self.pools.buffers.stats().reserve;
+        // What servers say first: it may take the reserve.
+        for (which, kept) in [(1, 0), (0, reserve)] {
+            while left > kept
+                && let Some(id) = self.starved[which].pop_front()
+            {
+                if let Some(connection) = self.connections.get_mut(id)
+                    && connection.is_starved()
+                {
+                    connection.end_starvation();
+                    self.make_ready(id);
+                    left -= 1;
+                }
+            }
+        }
+    }
+
+    /// Gives memory back that no buffer in use needs; returns how many buffers there are fewer.
+    pub fn trim(&mut self) -> usize {
+        self.pools.buffers.trim()
     }
 
     // Time.

@@ -453,27 +453,63 @@ fn options_that_nobody_knows_and_data_in_a_syn_are_passed_over() {
 
 #[test]
 fn windows_do_not_open_while_buffers_are_scarce() {
-    let mut lab = Lab::with(link(), |config| config.buffers = 16);
+    let mut lab = Lab::with(link(), |config| config.buffers = 256);
     let listener = lab.listen(10);
-    let (hoarder, hoarders_iss) = lab.open(listener, 4001);
+    let hoarders: Vec<_> = (0..15).map(|at| (4100 + at, lab.open(listener, 4100 + at))).collect();
     let (reader, iss) = lab.open(listener, 4002);
-    let mut read = [0; 60_000];
+    let mut read = [0; 15 * 4096];
     let segment = |port, iss, seq, len| Tcp {
         ports: [port, 80],
         payload: vec![7; len],
         ..Tcp::new("", seq, Some(offset(iss, 1)))
     };
-    for index in 0..14 {
-        lab.hear(&segment(4001, hoarders_iss, 1001 + 4096 * index, 4096));
+    for &(port, (_, iss)) in &hoarders {
+        for piece in 0..15 {
+            lab.hear(&segment(port, iss, 1001 + 4096 * piece, 4096));
+        }
     }
     let mut windows = Vec::new();
     for index in 0..4 {
         if index == 2 {
-            assert_eq!(lab.stack.recv(hoarder, &mut read, lab.now), 14 * 4096);
+            for &(_, (hoarder, _)) in &hoarders {
+                assert_eq!(lab.stack.recv(hoarder, &mut read, lab.now), 15 * 4096);
+            }
             lab.speak();
         }
         windows.push(lab.one(&segment(4002, iss, 1001 + 1000 * index, 1000)).window);
         assert_eq!(lab.stack.recv(reader, &mut read, lab.now), 1000);
     }
     assert_eq!(windows, [64_535, 63_535, 64_536, 64_536], "what was promised, and no more");
+}
+
+#[test]
+fn who_finds_no_buffer_is_told_to_wait_and_then_to_go_on() {
+    let mut lab = Lab::with(link(), |config| (config.buffers, config.buffers_reserve) = (4, 2));
+    let listener = lab.listen(10);
+    let hoarders = [4003, 4004].map(|port| (port, lab.open(listener, port)));
+    let (_, iss) = lab.open(listener, 4002);
+    let segment = |port, iss, seq, len| Tcp {
+        ports: [port, 80],
+        payload: vec![7; len],
+        ..Tcp::new("", seq, Some(offset(iss, 1)))
+    };
+    for (port, (_, iss)) in hoarders {
+        lab.hear(&segment(port, iss, 1001, 4096));
+    }
+    // The rest is the reserve, which is not for what clients say.
+    let refused = lab.one(&segment(4002, iss, 1001, 1000));
+    assert_eq!(
+        (refused.ack, refused.window),
+        (1001, 0),
+        "as if it had not come, and not as a loss"
+    );
+    for (_, (hoarder, _)) in hoarders {
+        assert_eq!(lab.stack.recv(hoarder, &mut [0; 9000], lab.now), 4096);
+    }
+    while lab.stack.poll_event().is_some() {}
+    let told: Vec<_> = lab.speak().iter().filter_map(|frame| see(frame)).collect();
+    let told: Vec<_> = told.into_iter().filter(|seen| seen.ack == 1001).collect();
+    assert_eq!(told.len(), 1, "once");
+    assert!(told[0].window > 0, "{told:?}");
+    assert_eq!(lab.one(&segment(4002, iss, 1001, 1000)).ack, 2001);
 }

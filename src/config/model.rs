@@ -42,6 +42,12 @@ pub use server::{
 /// maxconn at every level when nothing is said: listener <- proxy <- defaults <- this; global <- this.
 pub const MAXCONN_DEFAULT: u32 = 2000;
 
+/// `tune.bufsize` when nothing is said, bytes.
+pub const BUFSIZE_DEFAULT: u32 = 16_384;
+
+/// `tune.buffers.reserve` when nothing is said.
+pub const BUFFERS_RESERVE_DEFAULT: u32 = 2;
+
 /// A place in a configuration file.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Location {
@@ -111,7 +117,7 @@ impl Global {
     /// Bytes of one side of a stream that rules can look at: `tune.bufsize` (16384) less `tune.maxrewrite` (1024, or
     /// half of a small buffer).
     pub fn inspected_max(&self) -> usize {
-        let bufsize = self.bufsize.unwrap_or(16_384);
+        let bufsize = self.bufsize.unwrap_or(BUFSIZE_DEFAULT);
         let maxrewrite = self.maxrewrite.unwrap_or(1024).min(bufsize / 2);
         (bufsize - maxrewrite) as usize
     }

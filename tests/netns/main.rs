@@ -16,6 +16,7 @@ mod crowd;
 mod failures;
 mod flood;
 mod lab;
+mod limits;
 mod logs;
 mod peer;
 mod proxy_header;
@@ -115,6 +116,14 @@ const TESTS: &[(&str, Needs, fn())] = &[
     ("sockets::two_layers", Any, sockets::two_layers),
     ("sockets::unix_sockets_at_both_ends", Any, sockets::unix_sockets_at_both_ends),
     ("sockets::an_inherited_socket", Any, sockets::an_inherited_socket),
+    ("limits::no_limit_is_ever_exceeded", Any, limits::no_limit_is_ever_exceeded),
+    ("limits::rates_hold_and_resume", Any, limits::rates_hold_and_resume),
+    ("limits::a_handful_of_buffers_is_enough", Xlb, limits::a_handful_of_buffers_is_enough),
+    (
+        "limits::a_flood_does_not_starve_who_says_little",
+        Any,
+        limits::a_flood_does_not_starve_who_says_little,
+    ),
     ("crowd::fifteen_thousand_connections", Any, crowd::fifteen_thousand_connections),
 ];
 

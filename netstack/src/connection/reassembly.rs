@@ -199,7 +199,7 @@ mod tests {
                 (state % below as u64) as usize
             };
             let base = SeqNumber(u32::MAX - 1500);
-            let mut pool = BufferPool::new(1000);
+            let mut pool = BufferPool::new(1000, 0);
             let mut reassembly = Reassembly::default();
             let mut out = Queue::default();
             let mut next = base;
@@ -231,7 +231,7 @@ mod tests {
 
     #[test]
     fn reports_the_most_recent_block_first() {
-        let mut pool = BufferPool::new(100);
+        let mut pool = BufferPool::new(100, 0);
         let mut reassembly = Reassembly::default();
         for seq in [100, 300, 500, 700] {
             reassembly.insert(&mut pool, SeqNumber(seq), &[0; 100]);

@@ -440,10 +440,28 @@ impl Connection {
         }
     }
 
+    /// Whether we began it.
+    pub(crate) fn is_active(&self) -> bool {
+        self.is_active
+    }
+
+    /// Whether the peer waits to be told that there are buffers.
+    pub(crate) fn is_starved(&self) -> bool {
+        self.is_starved
+    }
+
+    /// Buffers are to be had again: the peer is told.
+    pub(crate) fn end_starvation(&mut self) {
+        self.is_starved = false;
+        self.ack_now = true;
+    }
+
     fn receive_in_order(&mut self, bytes: &[u8], cx: &mut Context<'_>) -> Verdict {
         let pool = &mut cx.pools.buffers;
-        let mut taken = self.rx.append(pool, bytes);
+        let may_take = self.is_active || !pool.is_reserved();
+        let mut taken = if may_take { self.rx.append(pool, bytes) } else { 0 };
         if taken < bytes.len()
+            && may_take
             && let Some(mut reassembly) = self.reassembly.take()
         {
             // What came too early must not keep out what is due; the peer still has it (RFC 2018, section 8).
@@ -463,7 +481,14 @@ impl Connection {
         self.event_pending = true;
         self.schedule_ack(cx);
         self.tune_receive_buffer(cx);
-        if taken < bytes.len() { Verdict::NoBuffer } else { Verdict::Accepted }
+        if taken < bytes.len() {
+            // The peer should not take it for a loss: a window of nothing, at once, and another word later.
+            self.is_starved = true;
+            self.ack_now = true;
+            return Verdict::NoBuffer;
+        }
+        self.is_starved = false;
+        Verdict::Accepted
     }
 
     /// At once for the first segments, for every second full one, else within the delay (RFC 5681, 4.2).

@@ -419,7 +419,7 @@ mod tests {
 
     /// Lets `act` change an open connection; what a snapshot of it says then.
     fn taken(act: impl Fn(&mut Connection, &mut Context<'_>)) -> Snapshot {
-        let (config, mut pools) = (TcpConfig::default(), Pools::new(100));
+        let (config, mut pools) = (TcpConfig::default(), Pools::new(100, 0));
         let cx = &mut Context { config: &config, pools: &mut pools, now: NOW };
         let tuple = FourTuple {
             local: Endpoint::new([10, 0, 0, 1], 80),
@@ -456,7 +456,7 @@ mod tests {
     }
 
     fn restored(snapshot: &Snapshot, config: &TcpConfig) -> Connection {
-        let mut pools = Pools::new(100);
+        let mut pools = Pools::new(100, 0);
         Connection::restore(snapshot, &mut Context { config, pools: &mut pools, now: NOW })
     }
 

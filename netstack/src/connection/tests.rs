@@ -166,7 +166,7 @@ impl Host {
         let mut host = Host {
             connection,
             config: config.clone(),
-            pools: Pools::new(10_000),
+            pools: Pools::new(10_000, 0),
             now,
             base,
             written: 0,

@@ -273,7 +273,7 @@ impl Connection {
         if self.negotiated.sack && (self.reassembly.is_some() || self.duplicate.is_some()) {
             options.sack = self.sack_blocks(room.min(OPTIONS_LEN_MAX) - options.len());
         }
-        let window = self.advertise(cx.pools.buffers.is_scarce());
+        let window = if self.is_starved { 0 } else { self.advertise(cx.pools.buffers.is_scarce()) };
         Header { seq, ack: self.rcv_nxt, flags, window, options }
     }
 
@@ -291,6 +291,18 @@ impl Connection {
             self.duplicate = None;
         }
         fitting
+    }
+
+    /// Buffers are to be had again: a user who found no room is told.
+    pub(crate) fn wake_writer_for_buffers(&mut self) {
+        if std::mem::take(&mut self.write_blocked) {
+            self.event_pending = true;
+        }
+    }
+
+    /// Whether the user waits to be told of room.
+    pub(crate) fn is_write_blocked(&self) -> bool {
+        self.write_blocked
     }
 
     /// The window to offer; moves the right edge, never to the left (RFC 9293, section 3.8.6).
