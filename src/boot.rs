@@ -7,8 +7,10 @@
 
 mod plan;
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::io::Read;
+use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -17,7 +19,7 @@ use crossbeam::channel::{Receiver, Sender, unbounded};
 use netstack::buffer::BUFFER_SIZE;
 use netstack::rss::Rss;
 use netstack::{Secret, Stack, StackConfig};
-use nic::{Interface, Mode, Program, XskConfig, XskQueue};
+use nic::{Interface, Mode, Program, ReplyPorts, XskConfig, XskQueue};
 
 use crate::bell::Bell;
 use crate::cli::RunOrder;
@@ -94,6 +96,8 @@ pub struct Running {
     pub listeners: Vec<ListenerPlan>,
     /// Source ports towards servers.
     pub source_ports: RangeInclusive<u16>,
+    /// Servers that are connected to from addresses of others.
+    servers: BTreeMap<SocketAddr, ReplyPorts>,
     /// The log, and its thread.
     pub logger: Option<Logger>,
     /// The thread of the log.
@@ -128,6 +132,7 @@ pub fn boot(config: &Config, order: &RunOrder, clock: Clock) -> Result<Running, 
     let snapshot = stated.snapshot(&kernel)?;
     let source_ports = config.global.source_ports.clone().unwrap_or(SOURCE_PORTS);
     let (listeners, sockets) = plan::listeners(config, &interfaces)?;
+    let sources = plan::sources(config, &interfaces, &source_ports)?;
     if !interfaces.is_empty() {
         plan::check_ports(&listeners, &source_ports, &snapshot.fib)?;
     }
@@ -140,10 +145,12 @@ pub fn boot(config: &Config, order: &RunOrder, clock: Clock) -> Result<Running, 
     let bells: Vec<Arc<Bell>> =
         cores.iter().map(|_| Bell::new()).collect::<Result<_, _>>().map_err(BootError::new)?;
     let bell = Bell::new().map_err(BootError::new)?;
-    let shared = Arc::new(Shared::new(
+    let mut shared = Shared::new(
         config,
         bells.iter().map(|bell| Box::new(bell.clone()) as Box<dyn Wake>).collect(),
-    ));
+    );
+    shared.interfaces = interfaces.iter().map(|interface| interface.name.clone()).collect();
+    let shared = Arc::new(shared);
     if !sockets.is_empty() {
         raise_file_limit(config);
     }
@@ -153,6 +160,8 @@ pub fn boot(config: &Config, order: &RunOrder, clock: Clock) -> Result<Running, 
     let base = StackConfig {
         workers: cores.len(),
         source_ports: source_ports.clone(),
+        port_ranges: sources.port_ranges.clone(),
+        has_foreign_sources: !sources.servers.is_empty(),
         rss,
         ..with_buffers(config, StackConfig::new(secret), cores.len())
     };
@@ -172,6 +181,7 @@ pub fn boot(config: &Config, order: &RunOrder, clock: Clock) -> Result<Running, 
         cores: cores.clone(),
         listeners,
         source_ports,
+        servers: sources.servers,
         logger,
         log_thread,
     };
@@ -304,7 +314,8 @@ impl Running {
 
     /// Tells the programs on all interfaces what to take.
     pub fn steer(&mut self) -> Result<(), BootError> {
-        let steering = plan::steering(&self.snapshot.fib, &self.listeners, &self.source_ports);
+        let steering =
+            plan::steering(&self.snapshot.fib, &self.listeners, &self.source_ports, &self.servers);
         for taken in &mut self.taken {
             taken.program.set_steering(&steering).map_err(|error| {
                 BootError(format!("cannot steer packets of {}: {error}", taken.interface.name))

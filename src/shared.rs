@@ -117,6 +117,8 @@ pub struct Shared {
     pub session_rate: RateLimit,
     /// Bytes of one side that rules can look at.
     pub inspected_max: usize,
+    /// The interfaces that are taken over, in the order of their wires.
+    pub interfaces: Vec<String>,
     /// Backends by name.
     by_name: HashMap<Arc<str>, ProxyIndex>,
     /// By [`ProxyIndex`].
@@ -152,6 +154,7 @@ impl Shared {
             connection_rate: RateLimit::new(global.maxconnrate.unwrap_or(0)),
             session_rate: RateLimit::new(global.maxsessrate.unwrap_or(0)),
             inspected_max: global.inspected_max(),
+            interfaces: global.interfaces.clone(),
             by_name: by_name(config),
             frontends: frontends.collect(),
             backends: backends.collect(),
@@ -172,6 +175,12 @@ impl Shared {
     /// A proxy as a backend.
     pub fn backend(&self, index: ProxyIndex) -> &Arc<Backend> {
         &self.backends[index.0]
+    }
+
+    /// The place of an interface among those that are taken over.
+    pub fn interface(&self, name: &str) -> Option<u8> {
+        let at = self.interfaces.iter().position(|known| known == name)?;
+        u8::try_from(at).ok()
     }
 
     /// The backend of this name.

@@ -92,7 +92,7 @@ pub enum Remote {
 pub struct Source {
     /// The source address.
     pub address: Option<IpAddr>,
-    /// The source port is one of these.
+    /// The source port is one of these; of a foreign address the first.
     pub ports: Option<RangeInclusive<u16>>,
     /// The address is not ours but a client's or any other (`usesrc`, full transparency).
     pub is_foreign: bool,

@@ -35,7 +35,7 @@ use congestion::{CongestionControl, Controller};
 pub use description::Description;
 pub use liveness::Keepalive;
 use liveness::KeepaliveSeconds;
-use path::MSS_MIN;
+pub(crate) use path::MSS_MIN;
 use reassembly::Reassembly;
 pub(crate) use receive::Verdict;
 use recovery::{Experience, Flight, Flights, TailProbe};

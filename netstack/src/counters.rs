@@ -70,6 +70,8 @@ counters! {
         not_for_us,
         /// Drops: nobody owns the flow.
         no_flow,
+        /// Drops: its peer is to hear nothing more.
+        silenced,
         /// Drops: outside the window, or a repetition.
         out_of_window,
         /// Drops: an old timestamp (PAWS).
@@ -98,6 +100,8 @@ pub enum DropReason {
     NotForUs,
     /// Nobody owns the flow.
     NoFlow,
+    /// Its peer is to hear nothing more.
+    Silenced,
 }
 
 impl Counters {
@@ -108,6 +112,7 @@ impl Counters {
             DropReason::Fragment => &mut self.fragment,
             DropReason::NotForUs => &mut self.not_for_us,
             DropReason::NoFlow => &mut self.no_flow,
+            DropReason::Silenced => &mut self.silenced,
         };
         *counter += 1;
     }

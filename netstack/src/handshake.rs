@@ -58,11 +58,19 @@ pub(crate) struct Listener {
     pub accept_queue: VecDeque<ConnId>,
     /// An event tells of the accept queue and was not fetched yet.
     pub event_pending: bool,
+    /// The largest segment to announce, bytes of payload.
+    pub mss: Option<u16>,
 }
 
 impl Listener {
     pub fn new(listen: Listen) -> Self {
-        Listener { listen, half_open: 0, accept_queue: VecDeque::new(), event_pending: false }
+        Listener {
+            listen,
+            half_open: 0,
+            accept_queue: VecDeque::new(),
+            event_pending: false,
+            mss: None,
+        }
     }
 
     /// Whether no completed handshake has a place.

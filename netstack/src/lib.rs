@@ -18,6 +18,7 @@ mod packet;
 pub mod rss;
 mod segment;
 pub mod seq;
+mod silenced;
 mod stack;
 mod syn_cookie;
 pub mod time;
@@ -32,7 +33,7 @@ pub use flow::{ConnId, Endpoint, FourTuple, Secret};
 pub use handshake::{Listen, ListenerId};
 pub use neighbor::Resolve;
 pub use stack::{
-    Arrival, ConnectError, Disposition, Event, ListenError, Stack, StackConfig, StackStats,
-    Transmit,
+    Arrival, ConnectError, Disposition, Event, ListenError, Source, SourcePort, Stack, StackConfig,
+    StackStats, Transmit,
 };
 pub use time::Instant;

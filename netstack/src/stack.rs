@@ -29,6 +29,7 @@ use std::time::Duration;
 use hashbrown::HashMap;
 use slotmap::{Key, SlotMap};
 
+pub use active::{Source, SourcePort};
 pub use egress::Transmit;
 use egress::{Replies, ResetLimit};
 pub use ingress::{Arrival, Disposition};
@@ -44,6 +45,7 @@ use crate::neighbor::{Neighbors, PathId, Resolve};
 use crate::packet::ip_header_len;
 use crate::rss::Rss;
 use crate::segment::TCP_HEADER_LEN;
+use crate::silenced::Silenced;
 use crate::syn_cookie::SynCookies;
 use crate::time::Instant;
 use crate::time_wait::TimeWaits;
@@ -60,6 +62,10 @@ pub struct StackConfig {
     pub secret: Secret,
     /// Source ports towards servers, of all workers together.
     pub source_ports: RangeInclusive<u16>,
+    /// Parts of it that are divided among workers by themselves: ranges that connections state ([`SourcePort`]).
+    pub port_ranges: Vec<RangeInclusive<u16>>,
+    /// Whether connections come from addresses that are not ours.
+    pub has_foreign_sources: bool,
     /// How each wire's NIC spreads packets, where it is known; by [`crate::fib::WireId`].
     pub rss: Vec<Option<Rss>>,
     /// Limits and times of connections.
@@ -90,6 +96,8 @@ impl StackConfig {
             workers: 1,
             secret,
             source_ports: 16_384..=32_767,
+            port_ranges: Vec::new(),
+            has_foreign_sources: false,
             rss: Vec::new(),
             tcp: TcpConfig::default(),
             buffers: 65_536,
@@ -172,6 +180,8 @@ pub struct Stack {
     /// Connections whose peers were told to wait for buffers, in the order in which they came: those that peers
     /// began, and those that we began.
     starved: [VecDeque<ConnId>; 2],
+    /// Peers that are not answered any more, though they do not know it.
+    silenced: Silenced,
     /// Connections that their users have left.
     orphans: usize,
     /// Where the search for a source port goes on.
@@ -208,6 +218,7 @@ impl Stack {
             pools: Pools::new(config.buffers, config.buffers_reserve),
             buffer_waiters: VecDeque::new(),
             starved: [VecDeque::new(), VecDeque::new()],
+            silenced: Silenced::new(config.secret),
             orphans: 0,
             next_port: 0,
             counters: Counters::default(),
@@ -409,6 +420,20 @@ impl Stack {
     /// Lets go of a connection without a word to the peer: somebody else goes on with its snapshot.
     pub fn abandon(&mut self, id: ConnId, now: Instant) {
         self.forget(id, now);
+    }
+
+    /// Leaves a connection so that its peer hears nothing more, whatever it sends, for as long as it may try.
+    pub fn silence(&mut self, id: ConnId, now: Instant) {
+        if let Some(connection) = self.forget(id, now) {
+            self.silenced.insert(connection.tuple, now);
+        }
+    }
+
+    /// Connections of a listener from now on announce no larger segment, bytes of payload.
+    pub fn set_listener_mss(&mut self, id: ListenerId, mss: Option<u16>) {
+        if let Some(listener) = self.listeners.get_mut(id) {
+            listener.mss = mss;
+        }
     }
 
     /// A connection that goes on where a snapshot was taken, under the name `user`. Bytes that say none, or

@@ -10,7 +10,8 @@
  *
  * "Own" address: one that xlb serves. Shared ones belong to the kernel too: only bound ports, reserved
  * source ports and ICMP errors about either are taken. Sole ones are on no interface: xlb answers for
- * them on the wire, so everything to them is taken.
+ * them on the wire, so everything to them is taken. What a server of a transparent connection says goes to an
+ * address that is neither: the server and its port tell, with a reserved source port or with any.
  */
 #include <stddef.h>
 #include <linux/bpf.h>
@@ -32,7 +33,11 @@
 /* Bounds every offset for the verifier; no header chain that xlb takes is longer. */
 #define OFFSET_MAX 0x3fff
 
+#define SERVERS_MAX 8192
+
 #define OWNER_SOLE 2
+
+#define SERVER_ANY_PORT 2
 
 #define IPV4_OFFSET_MASK 0x1fff
 #define IPV6_OFFSET_MASK 0xfff8
@@ -93,6 +98,15 @@ struct {
 	__type(key, struct listener);
 	__type(value, __u8);
 } listeners SEC(".maps");
+
+/* Servers that are connected to from addresses of others: where what they say is from. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, SERVERS_MAX);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, struct listener);
+	__type(value, __u8);
+} servers SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
@@ -218,6 +232,32 @@ static __always_inline int is_own_port(struct address *address, __be16 port, __u
 	return bpf_map_lookup_elem(&listeners, &key) != NULL;
 }
 
+/* Whether a packet to an address that is not ours is for a connection that we made from there. */
+static __always_inline enum verdict tcp_of_others(struct packet *packet, __u32 offset,
+						  struct address *source, __u8 family)
+{
+	struct tcp_header *header = at(packet, offset, sizeof(*header));
+	struct listener key = { .address = *source, .family = family };
+	struct config *conf;
+	__u32 zero = 0;
+	__u16 number;
+	__u8 *which;
+
+	if (!header)
+		return PASS;
+	key.port = header->source;
+	which = bpf_map_lookup_elem(&servers, &key);
+	if (!which)
+		return PASS;
+	if (*which == SERVER_ANY_PORT)
+		return TAKE;
+	conf = bpf_map_lookup_elem(&config, &zero);
+	number = bpf_ntohs(header->dest);
+	if (!conf || number < conf->source_port_low || number > conf->source_port_high)
+		return PASS;
+	return TAKE;
+}
+
 static __always_inline enum verdict tcp(struct packet *packet, __u32 offset,
 					struct address *destination, __u8 family)
 {
@@ -292,8 +332,15 @@ static __always_inline enum verdict ipv4(struct packet *packet, __u32 offset)
 		return PASS;
 	map_ipv4(&destination, header->daddr);
 	owner = bpf_map_lookup_elem(&addresses, &destination);
-	if (!owner)
-		return PASS;
+	if (!owner) {
+		struct address source;
+
+		if (header->protocol != IPPROTO_TCP ||
+		    header->frag_off & bpf_htons(IPV4_OFFSET_MASK))
+			return PASS;
+		map_ipv4(&source, header->saddr);
+		return tcp_of_others(packet, payload, &source, 4);
+	}
 	/*
 	 * A later fragment has no ports. On a shared address it may well be the kernel's; on a sole
 	 * one nobody could reassemble it. (xlb takes the first fragment like any packet and discards
@@ -341,8 +388,14 @@ static __always_inline enum verdict ipv6(struct packet *packet, __u32 offset)
 		return ipv6_multicast(packet, header, offset);
 	__builtin_memcpy(&destination, &header->daddr, sizeof(destination));
 	owner = bpf_map_lookup_elem(&addresses, &destination);
-	if (!owner)
-		return PASS;
+	if (!owner) {
+		struct address source;
+
+		if (header->nexthdr != IPPROTO_TCP)
+			return PASS;
+		__builtin_memcpy(&source, &header->saddr, sizeof(source));
+		return tcp_of_others(packet, offset, &source, 6);
+	}
 	/* What is neither a later fragment nor known: the address decides. */
 	unknown = *owner == OWNER_SOLE ? TAKE : PASS;
 	next = header->nexthdr;

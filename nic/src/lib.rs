@@ -31,7 +31,7 @@ pub use interface::{Interface, InterfaceError, Rss};
 pub use memory::{Faults, MemoryConfig, MemoryWire};
 pub use mode::Mode;
 pub use program::{AttachError, MapsError, Program, QueueCounters, Verdict};
-pub use steering::{AddressOwner, Listener, Steering};
+pub use steering::{AddressOwner, Listener, ReplyPorts, Steering};
 pub use wire::{Wire, WireStats};
 pub use xsk::{XskConfig, XskQueue};
 pub use xsk_error::OpenError;

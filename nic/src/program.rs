@@ -45,6 +45,7 @@ struct Maps {
     xsks: XskMap<MapData>,
     addresses: HashMap<MapData, AddressKey, u8>,
     listeners: HashMap<MapData, ListenerKey, u8>,
+    servers: HashMap<MapData, ListenerKey, u8>,
     config: Array<MapData, ConfigValue>,
     counters: PerCpuArray<MapData, [u64; 3]>,
 }
@@ -235,6 +236,7 @@ impl Maps {
             xsks: take_map(ebpf, "xsks")?,
             addresses: take_map(ebpf, "addresses")?,
             listeners: take_map(ebpf, "listeners")?,
+            servers: take_map(ebpf, "servers")?,
             config: {
                 let mut config: Array<_, ConfigValue> = take_map(ebpf, "config")?;
                 let (low, high) = Contents::of(&Steering::default()).source_ports;
@@ -258,6 +260,8 @@ impl Maps {
             }
             Change::AddListener(listener) => ("bound ports", self.listeners.insert(listener, 1, 0)),
             Change::RemoveListener(listener) => ("bound ports", self.listeners.remove(&listener)),
+            Change::SetServer(server, ports) => ("servers", self.servers.insert(server, ports, 0)),
+            Change::RemoveServer(server) => ("servers", self.servers.remove(&server)),
             Change::RemoveAddress(address) => ("addresses", self.addresses.remove(&address)),
         }
     }

@@ -6,7 +6,7 @@
 //! Never: talks to the kernel
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
 
 /// Everything that the XDP program of an interface takes from it.
@@ -19,6 +19,18 @@ pub struct Steering {
     /// Ports that xlb's own connections leave from. Packets to them, on an own address, are taken.
     /// An empty range reserves none.
     pub source_ports: RangeInclusive<u16>,
+    /// Servers that xlb connects to from addresses of others: what they send to an address that is not ours is
+    /// taken, if it is to a source port, or to any port.
+    pub servers: BTreeMap<SocketAddr, ReplyPorts>,
+}
+
+/// Which ports replies of a server are taken to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReplyPorts {
+    /// Source ports.
+    Reserved,
+    /// Any: connections have the ports of clients.
+    Any,
 }
 
 /// Who answers for an address.
@@ -48,6 +60,7 @@ impl Default for Steering {
             addresses: BTreeMap::new(),
             listeners: BTreeSet::new(),
             source_ports: NO_SOURCE_PORTS,
+            servers: BTreeMap::new(),
         }
     }
 }
@@ -75,6 +88,7 @@ pub(crate) struct Contents {
     pub(crate) addresses: BTreeMap<AddressKey, u8>,
     pub(crate) listeners: BTreeSet<ListenerKey>,
     pub(crate) source_ports: (u16, u16),
+    pub(crate) servers: BTreeMap<ListenerKey, u8>,
 }
 
 /// One write to the maps.
@@ -84,6 +98,8 @@ pub(crate) enum Change {
     SetSourcePorts(u16, u16),
     AddListener(ListenerKey),
     RemoveListener(ListenerKey),
+    SetServer(ListenerKey, u8),
+    RemoveServer(ListenerKey),
     RemoveAddress(AddressKey),
 }
 
@@ -94,6 +110,11 @@ impl Contents {
             addresses: addresses.iter().map(|(a, o)| (address_key(*a), owner_value(*o))).collect(),
             listeners: steering.listeners.iter().map(listener_key).collect(),
             source_ports: (*steering.source_ports.start(), *steering.source_ports.end()),
+            servers: steering
+                .servers
+                .iter()
+                .map(|(s, p)| (server_key(s), reply_value(*p)))
+                .collect(),
         }
     }
 
@@ -113,6 +134,13 @@ impl Contents {
         changes.extend(new_listeners.difference(old_listeners).copied().map(Change::AddListener));
         changes
             .extend(old_listeners.difference(new_listeners).copied().map(Change::RemoveListener));
+        for (server, ports) in &new.servers {
+            if self.servers.get(server) != Some(ports) {
+                changes.push(Change::SetServer(*server, *ports));
+            }
+        }
+        let gone = self.servers.keys().filter(|server| !new.servers.contains_key(*server));
+        changes.extend(gone.copied().map(Change::RemoveServer));
         let gone = self.addresses.keys().filter(|address| !new.addresses.contains_key(*address));
         changes.extend(gone.copied().map(Change::RemoveAddress));
         changes
@@ -130,6 +158,12 @@ impl Contents {
             }
             Change::RemoveListener(listener) => {
                 self.listeners.remove(&listener);
+            }
+            Change::SetServer(server, ports) => {
+                self.servers.insert(server, ports);
+            }
+            Change::RemoveServer(server) => {
+                self.servers.remove(&server);
             }
             Change::RemoveAddress(address) => {
                 self.addresses.remove(&address);
@@ -150,6 +184,17 @@ fn owner_value(owner: AddressOwner) -> u8 {
     match owner {
         AddressOwner::Shared => 1,
         AddressOwner::Sole => 2,
+    }
+}
+
+fn server_key(server: &SocketAddr) -> ListenerKey {
+    listener_key(&Listener { address: Some(server.ip()), ipv6: false, port: server.port() })
+}
+
+fn reply_value(ports: ReplyPorts) -> u8 {
+    match ports {
+        ReplyPorts::Reserved => 1,
+        ReplyPorts::Any => 2,
     }
 }
 
@@ -183,6 +228,7 @@ mod tests {
                 .map(|&port| Listener { address: None, ipv6: false, port })
                 .collect(),
             source_ports: 40000..=49999,
+            servers: BTreeMap::new(),
         }
     }
 
@@ -225,8 +271,13 @@ mod tests {
         let kinds: Vec<_> = diff(&old, &new)
             .iter()
             .map(|change| match change {
-                Change::SetAddress(..) | Change::SetSourcePorts(..) | Change::AddListener(_) => '+',
-                Change::RemoveListener(_) | Change::RemoveAddress(_) => '-',
+                Change::SetAddress(..)
+                | Change::SetSourcePorts(..)
+                | Change::SetServer(..)
+                | Change::AddListener(_) => '+',
+                Change::RemoveListener(_) | Change::RemoveServer(_) | Change::RemoveAddress(_) => {
+                    '-'
+                }
             })
             .collect();
         assert_eq!(kinds, ['+', '+', '-', '-']);

@@ -5,16 +5,19 @@
 //! Never: attaches anything; opens only sockets of the kernel, which is how it finds out whether they can be
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use ipnet::IpNet;
 use netstack::fib::{Fib, Ownership, WireId};
-use nic::{AddressOwner, Interface, Steering};
+use nic::{AddressOwner, Interface, ReplyPorts, Steering};
 
 use super::{BootError, Stated};
-use crate::config::model::{Bind, Carrier, Config, ProxyIndex, UnixAddress};
+use crate::backend::server_address;
+use crate::config::model::{
+    Bind, Carrier, Config, ProxyIndex, SourceAddress, SourcePorts, UnixAddress,
+};
 use crate::kernel_ports;
 use crate::limit::Limit;
 use crate::netlink::{KernelTables, StatedAddress, StatedRoute, Wire as KernelWire};
@@ -130,7 +133,7 @@ pub(super) fn place_of(bind: &Bind, ipv6: bool) -> String {
         (Carrier::Unix(UnixAddress::Path(path)), _) => path.display().to_string(),
         (Carrier::Unix(UnixAddress::Abstract { name, .. }), _) => format!("abns@{name}"),
         (Carrier::Fd(number), _) => format!("fd@{number}"),
-        (_, Some(ip)) => std::net::SocketAddr::new(ip, bind.port).to_string(),
+        (_, Some(ip)) => SocketAddr::new(ip, bind.port).to_string(),
         (_, None) if ipv6 => format!("[::]:{}", bind.port),
         (_, None) => format!("*:{}", bind.port),
     }
@@ -204,11 +207,87 @@ pub(super) fn check_ports(
     }
 }
 
+/// What `source` lines ask of the wires.
+#[derive(Default)]
+pub(super) struct Sources {
+    /// Ranges of ports that they state.
+    pub port_ranges: Vec<RangeInclusive<u16>>,
+    /// Servers that are connected to from addresses of others.
+    pub servers: BTreeMap<SocketAddr, ReplyPorts>,
+}
+
+/// Gathers what `source` lines ask of the wires; and whether that can be had.
+pub(super) fn sources(
+    config: &Config,
+    interfaces: &[Interface],
+    source_ports: &RangeInclusive<u16>,
+) -> Result<Sources, BootError> {
+    let mut sources = Sources::default();
+    let proxies = config.proxies.iter().filter(|proxy| !proxy.disabled);
+    let servers = proxies.flat_map(|proxy| proxy.servers.iter().map(move |server| (proxy, server)));
+    for (proxy, server) in servers.filter(|(_, server)| server.carrier == Carrier::Wire) {
+        let Some(source) = server.source.as_ref().or(proxy.source.as_ref()) else { continue };
+        let wrong = |what: String| {
+            let at = &server.at;
+            Err(BootError(format!("[{}:{}]: server '{}': {what}", at.file, at.line, server.name)))
+        };
+        if let Some(name) = &source.interface
+            && !interfaces.iter().any(|interface| interface.name == *name)
+        {
+            return wrong(format!(
+                "'source ... interface {name}': xlb does not take over that interface; name it with \
+                 --interface or `interface` too"
+            ));
+        }
+        if let SourcePorts::Range(range) = &source.ports {
+            let (low, high) = (source_ports.start(), source_ports.end());
+            if range.start() < low || range.end() > high {
+                return wrong(format!(
+                    "'source' ports {}-{} are not within source-ports {low}-{high}, which replies are taken to; \
+                     state a range within, or widen `source-ports` in the global section",
+                    range.start(),
+                    range.end()
+                ));
+            }
+            let overlaps = |other: &&RangeInclusive<u16>| {
+                *other != range && other.start() <= range.end() && range.start() <= other.end()
+            };
+            if let Some(other) = sources.port_ranges.iter().find(overlaps) {
+                return wrong(format!(
+                    "'source' ports {}-{} overlap {}-{} of another server; state the same range or one apart",
+                    range.start(),
+                    range.end(),
+                    other.start(),
+                    other.end()
+                ));
+            }
+            if !sources.port_ranges.contains(range) {
+                sources.port_ranges.push(range.clone());
+            }
+        }
+        let replies = match source.address {
+            SourceAddress::Any | SourceAddress::Fixed(_) => continue,
+            SourceAddress::Client => ReplyPorts::Any,
+            SourceAddress::ClientIp | SourceAddress::Foreign(_) => ReplyPorts::Reserved,
+        };
+        let binds = config.proxies.iter().flat_map(|proxy| &proxy.binds);
+        let ends = binds.filter_map(|bind| server_address(server, bind.port));
+        for end in ends {
+            let known = sources.servers.entry(end).or_insert(replies);
+            if replies == ReplyPorts::Any {
+                *known = replies;
+            }
+        }
+    }
+    Ok(sources)
+}
+
 /// What the programs on the interfaces take.
 pub(super) fn steering(
     fib: &Fib,
     listeners: &[ListenerPlan],
     source_ports: &RangeInclusive<u16>,
+    servers: &BTreeMap<SocketAddr, ReplyPorts>,
 ) -> Steering {
     let addresses: BTreeMap<IpAddr, AddressOwner> = fib
         .addresses()
@@ -230,5 +309,5 @@ pub(super) fn steering(
             Place::Kernel(_) => None,
         })
         .collect();
-    Steering { addresses, listeners, source_ports: source_ports.clone() }
+    Steering { addresses, listeners, source_ports: source_ports.clone(), servers: servers.clone() }
 }

@@ -12,9 +12,13 @@ use crate::backend::{
     Assigned, Demand, Tried, Turn, Waiter, is_undetermined, moves_on, server_address,
 };
 use crate::clock::Instant;
-use crate::config::model::{Carrier, Observe, Proxy, Redispatch, Server, ServerId, SourceAddress};
+use crate::config::model::{
+    Carrier, Observe, Proxy, Redispatch, Server, ServerId, ServerSource, SourceAddress, SourcePorts,
+};
 use crate::proxy_protocol;
-use crate::transport::{ConnOptions, ConnectTo, Keepalive, Remote, Source, Transport};
+use crate::transport::{
+    ConnOptions, ConnectError, ConnectTo, Keepalive, Remote, Source, Transport,
+};
 
 /// Longest pause before the same server is tried again (HAProxy: a second, or the connect timeout).
 const TURN_AROUND: Duration = Duration::from_secs(1);
@@ -162,7 +166,13 @@ impl<C: Copy + Eq + std::fmt::Debug> Stream<C> {
         let deadline = config.timeouts.connect.map(|wait| now + wait);
         self.state = State::Connecting { deadline };
         let to = to.ok_or(Cause::Server)?;
-        match world.transport.connect(&to, self.token, now) {
+        let mut connected = world.transport.connect(&to, self.token, now);
+        if connected == Err(ConnectError::NoSourcePort) && to.source.is_foreign {
+            // The client's own port is taken towards this server: another one of his address serves.
+            let source = Source { ports: None, ..to.source };
+            connected = world.transport.connect(&ConnectTo { source, ..to }, self.token, now);
+        }
+        match connected {
             Ok(conn) => {
                 self.back = Some(conn);
                 Ok(())
@@ -191,13 +201,32 @@ impl<C: Copy + Eq + std::fmt::Debug> Stream<C> {
             count: times.count,
         });
         let options = ConnOptions { keepalive, user_timeout: server.user_timeout, mss: None };
-        let stated = server.source.as_ref().or(config.source.as_ref()).map(|stated| stated.address);
-        let address = match stated {
-            Some(SourceAddress::Fixed(ip)) => Some(ip),
-            _ => None,
-        };
-        let source = Source { address, ..Source::default() };
+        let stated = server.source.as_ref().or(config.source.as_ref());
+        let source = stated.map(|stated| self.source_of(stated, world)).unwrap_or_default();
         Some(ConnectTo { remote, source, options })
+    }
+
+    /// Where a connection comes from that `source` speaks of.
+    fn source_of<T: Transport<Conn = C>>(
+        &self,
+        stated: &ServerSource,
+        world: &World<'_, T>,
+    ) -> Source {
+        let client = self.source(world.transport);
+        let ports = match (&stated.ports, stated.address, client) {
+            (_, SourceAddress::Client, Some(client)) => Some(client.port()..=client.port()),
+            (SourcePorts::Range(range), ..) => Some(range.clone()),
+            (SourcePorts::Any, ..) => None,
+        };
+        let client = client.map(|client| client.ip().to_canonical());
+        let (address, is_foreign) = match stated.address {
+            SourceAddress::Any => (None, false),
+            SourceAddress::Fixed(ip) => (Some(ip), false),
+            SourceAddress::Foreign(ip) => (Some(ip), true),
+            SourceAddress::Client | SourceAddress::ClientIp => (client, true),
+        };
+        let interface = stated.interface.as_deref().and_then(|name| world.shared.interface(name));
+        Source { address, ports, is_foreign, interface }
     }
 
     fn attempt<T: Transport<Conn = C>>(

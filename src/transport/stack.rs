@@ -8,7 +8,7 @@
 use std::net::SocketAddr;
 
 use netstack::fib::WireId;
-use netstack::{ConnId, ConnectionError, Listen, ListenerId, Stack, State};
+use netstack::{ConnId, ConnectionError, Listen, ListenerId, SourcePort, Stack, State};
 
 use super::{
     ConnOptions, ConnectError, ConnectTo, Ends, Event, Failure, Keepalive, ListenAt, ListenError,
@@ -38,7 +38,10 @@ impl Transport for StackTransport {
             backlog: at.backlog,
             user: token.0,
         };
-        self.stack.listen(listen).map_err(|netstack::ListenError::InUse| ListenError::InUse)
+        let listener =
+            self.stack.listen(listen).map_err(|netstack::ListenError::InUse| ListenError::InUse)?;
+        self.stack.set_listener_mss(listener, at.mss);
+        Ok(listener)
     }
 
     fn unlisten(&mut self, listener: ListenerId, now: Instant) {
@@ -62,12 +65,24 @@ impl Transport for StackTransport {
         let Remote::Wire(remote) = to.remote else {
             panic!("{:?} is not a peer on the wires", to.remote)
         };
-        let conn = self.stack.connect(remote, to.source.address, token.0, now).map_err(
-            |error| match error {
-                netstack::ConnectError::NoRoute => ConnectError::NoRoute,
-                netstack::ConnectError::NoSourcePort => ConnectError::NoSourcePort,
+        let source = netstack::Source {
+            address: to.source.address,
+            port: match &to.source.ports {
+                None => SourcePort::Own,
+                // A client's port is nobody's part of anything.
+                Some(ports) if to.source.is_foreign => SourcePort::Exactly(*ports.start()),
+                Some(ports) => SourcePort::Among(ports.clone()),
             },
-        )?;
+            wire: to.source.interface.map(WireId),
+            mss: to.options.mss,
+        };
+        let conn =
+            self.stack.connect_from(remote, &source, token.0, now).map_err(
+                |error| match error {
+                    netstack::ConnectError::NoRoute => ConnectError::NoRoute,
+                    netstack::ConnectError::NoSourcePort => ConnectError::NoSourcePort,
+                },
+            )?;
         self.configure(conn, &to.options);
         Ok(conn)
     }
@@ -142,7 +157,7 @@ impl Transport for StackTransport {
     }
 
     fn vanish(&mut self, conn: ConnId, now: Instant) {
-        self.stack.abandon(conn, now);
+        self.stack.silence(conn, now);
     }
 
     fn poll_event(&mut self) -> Option<Event> {

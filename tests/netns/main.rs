@@ -22,6 +22,7 @@ mod peer;
 mod proxy_header;
 mod rules;
 mod sockets;
+mod sources;
 mod tagged;
 mod traffic;
 mod wire;
@@ -124,6 +125,10 @@ const TESTS: &[(&str, Needs, fn())] = &[
         Any,
         limits::a_flood_does_not_starve_who_says_little,
     ),
+    ("sources::addresses_of_others", Xlb, sources::addresses_of_others),
+    ("sources::ports_of_a_range", Any, sources::ports_of_a_range),
+    ("sources::a_stated_mss", Any, sources::a_stated_mss),
+    ("sources::silence_lasts", Xlb, sources::silence_lasts),
     ("crowd::fifteen_thousand_connections", Any, crowd::fifteen_thousand_connections),
 ];
 

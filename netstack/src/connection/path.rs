@@ -14,7 +14,7 @@ use crate::time::Instant;
 
 /// The least segment that we send, bytes of payload and options: a ridiculous size would make us send a
 /// header per byte. Linux's TCP_MIN_MSS.
-pub(super) const MSS_MIN: u16 = 88;
+pub(crate) const MSS_MIN: u16 = 88;
 /// What nearly every tunnel takes: 1,280 bytes of IPv6, less its headers.
 const MSS_TUNNEL: u16 = 1220;
 /// What any IPv4 host takes (RFC 9293, section 3.7.1).

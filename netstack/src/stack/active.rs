@@ -3,10 +3,11 @@
 //! Read:  RFC 9293, section 3.10.1 (OPEN); RFC 6056 (ports); RFC 6528 (sequence numbers); RFC 7323, section 5.4
 
 use std::net::{IpAddr, SocketAddr};
+use std::ops::RangeInclusive;
 
 use super::{ConnectError, Stack, StackConfig, mss_of, usage};
-use crate::connection::Connection;
-use crate::fib::LinkId;
+use crate::connection::{Connection, MSS_MIN};
+use crate::fib::{LinkId, WireId};
 use crate::flow::{ConnId, Endpoint, Flow, FourTuple};
 use crate::rss;
 use crate::seq::SeqNumber;
@@ -15,6 +16,31 @@ use crate::time::Instant;
 /// Source ports among which one is sought whose replies come home by the NIC's hash; the first free one of
 /// them serves when none does, rather than a walk over all.
 const PORTS_AT_A_TIME: usize = 256;
+
+/// Where a connection comes from, and how it begins; what is `None` is chosen.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Source {
+    /// The address. One that is not ours is sent from all the same: replies come if routing leads them here.
+    pub address: Option<IpAddr>,
+    /// The port.
+    pub port: SourcePort,
+    /// The wire that it leaves by; where the route leads to another there is none.
+    pub wire: Option<WireId>,
+    /// The largest segment to announce, bytes of payload.
+    pub mss: Option<u16>,
+}
+
+/// The port that a connection comes from.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum SourcePort {
+    /// One of this worker's.
+    #[default]
+    Own,
+    /// One of this worker's part of this range, which is one of [`StackConfig::port_ranges`].
+    Among(RangeInclusive<u16>),
+    /// This one.
+    Exactly(u16),
+}
 
 impl Stack {
     /// Begins a connection to `remote`, from `source` or an address that fits the route. The user is
@@ -26,15 +52,41 @@ impl Stack {
         user: u64,
         now: Instant,
     ) -> Result<ConnId, ConnectError> {
+        self.connect_from(remote, &Source { address: source, ..Source::default() }, user, now)
+    }
+
+    /// As [`Stack::connect`], with more said of where it comes from.
+    pub fn connect_from(
+        &mut self,
+        remote: SocketAddr,
+        source: &Source,
+        user: u64,
+        now: Instant,
+    ) -> Result<ConnId, ConnectError> {
         let remote = Endpoint::new(remote.ip(), remote.port());
-        let local_ip =
-            source.or_else(|| self.fib.source_for(remote.ip)).ok_or(ConnectError::NoRoute)?;
         let next_hop = self.fib.lookup(remote.ip).ok_or(ConnectError::NoRoute)?;
-        let tuple =
-            self.choose_source_port(local_ip, remote, next_hop.link, now).ok_or_else(|| {
-                self.counters.no_source_port += 1;
-                ConnectError::NoSourcePort
-            })?;
+        let leaves_by = self.fib.link(next_hop.link).wire;
+        if source.wire.is_some_and(|wire| wire != leaves_by) {
+            return Err(ConnectError::NoRoute);
+        }
+        let local_ip = source
+            .address
+            .or_else(|| self.fib.source_for(remote.ip))
+            .ok_or(ConnectError::NoRoute)?;
+        if local_ip.is_ipv4() != remote.ip.is_ipv4() {
+            return Err(ConnectError::NoRoute);
+        }
+        let tuple = match &source.port {
+            SourcePort::Exactly(port) => {
+                let tuple = FourTuple { local: Endpoint::new(local_ip, *port), remote };
+                (!self.is_in_use(&tuple, now)).then_some(tuple)
+            }
+            port => self.choose_source_port(local_ip, remote, next_hop.link, port, now),
+        };
+        let tuple = tuple.ok_or_else(|| {
+            self.counters.no_source_port += 1;
+            ConnectError::NoSourcePort
+        })?;
         let mut iss = self.initial_sequence(&tuple, now);
         if let Some(Flow::TimeWait(id)) = self.flows.get(&tuple)
             && let Some(record) = self.time_waits.remove(id)
@@ -43,6 +95,7 @@ impl Stack {
             iss = iss.max(record.next_iss());
         }
         let mss = self.mss_own(next_hop.link, remote.ip);
+        let mss = source.mss.map_or(mss, |stated| mss.min(stated.max(MSS_MIN)));
         let offset = self.timestamp_offset(&tuple);
         let mut connection = Connection::connect(tuple, iss, mss, offset, &self.config.tcp, now);
         connection.user = user;
@@ -58,10 +111,15 @@ impl Stack {
         local_ip: IpAddr,
         remote: Endpoint,
         link: LinkId,
+        port: &SourcePort,
         now: Instant,
     ) -> Option<FourTuple> {
         let StackConfig { worker, workers, .. } = self.config;
-        let slice = rss::slice(self.config.source_ports.clone(), worker, workers);
+        let whole = match port {
+            SourcePort::Among(range) => range.clone(),
+            _ => self.config.source_ports.clone(),
+        };
+        let slice = rss::slice(whole, worker, workers);
         let count = slice.clone().count();
         let wire = self.fib.link(link).wire;
         let rss = self.config.rss.get(usize::from(wire.0)).and_then(Option::as_ref);
@@ -69,13 +127,12 @@ impl Stack {
         let seed = FourTuple { local: Endpoint::new(local_ip, 0), remote };
         let offset = self.config.secret.hash_for(usage::SOURCE_PORT, &seed) as u32;
         let tuple_of = |port| FourTuple { local: Endpoint::new(local_ip, port), remote };
-        let in_use = |port: u16| match self.flows.get(&tuple_of(port)) {
-            None => false,
-            Some(Flow::TimeWait(id)) => {
-                !self.time_waits.get(id).is_some_and(|record| record.allows_connect(now))
-            }
-            Some(_) => true,
-        };
+        // Ports of a stated range are for those who state it: they may be another worker's.
+        let is_stated =
+            |port: &u16| self.config.port_ranges.iter().any(|range| range.contains(port));
+        let is_own = *port == SourcePort::Own;
+        let in_use =
+            |port: u16| (is_own && is_stated(&port)) || self.is_in_use(&tuple_of(port), now);
         let mut tried = 0;
         while tried < count {
             let piece = PORTS_AT_A_TIME.min(count - tried);
@@ -92,6 +149,16 @@ impl Stack {
             tried += piece;
         }
         None
+    }
+
+    fn is_in_use(&self, tuple: &FourTuple, now: Instant) -> bool {
+        match self.flows.get(tuple) {
+            None => false,
+            Some(Flow::TimeWait(id)) => {
+                !self.time_waits.get(id).is_some_and(|record| record.allows_connect(now))
+            }
+            Some(_) => true,
+        }
     }
 
     // What a new connection begins with.

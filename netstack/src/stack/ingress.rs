@@ -13,7 +13,7 @@ use smoltcp::wire::{
     NdiscNeighborFlags, NdiscRepr, RawHardwareAddress,
 };
 
-use super::{Stack, enlist};
+use super::{Stack, StackConfig, enlist};
 use crate::connection::{Context, State, Verdict};
 use crate::counters::DropReason;
 use crate::fib::{LinkId, Origin, Ownership, WireId};
@@ -246,7 +246,10 @@ impl Stack {
     fn handle_unknown(&mut self, tcp: &Tcp<'_>, now: Instant) -> Result<Disposition, DropReason> {
         let flags = tcp.segment.flags;
         if self.fib.address(tcp.tuple.local.ip).is_none() {
-            return Err(DropReason::NotForUs);
+            return self.handle_unknown_of_others(tcp);
+        }
+        if self.silenced.has(&tcp.tuple, now) {
+            return Err(DropReason::Silenced);
         }
         if flags.begin()
             && let Some(listener) = self.listener_for(tcp.tuple.local, tcp.wire)
@@ -266,6 +269,25 @@ impl Stack {
         Err(DropReason::NoFlow)
     }
 
+    /// A segment to an address that is not ours: another worker may have a connection from there. If none has
+    /// it may well be somebody else's, who should not be reset by us.
+    #[cold]
+    fn handle_unknown_of_others(&mut self, tcp: &Tcp<'_>) -> Result<Disposition, DropReason> {
+        if self.config.has_foreign_sources
+            && let Some(elsewhere) = self.who_may_know(tcp)
+        {
+            return Ok(elsewhere);
+        }
+        Err(DropReason::NotForUs)
+    }
+
+    /// The worker whose port it is.
+    fn owner_of(&self, port: u16) -> Option<usize> {
+        let StackConfig { source_ports, port_ranges, workers, .. } = &self.config;
+        let stated = port_ranges.iter().find(|range| range.contains(&port));
+        rss::owner_of(port, stated.unwrap_or(source_ports).clone(), *workers)
+    }
+
     /// The worker to ask: the owner of a source port, else one after the other.
     fn who_may_know(&mut self, tcp: &Tcp<'_>) -> Option<Disposition> {
         let workers = self.config.workers;
@@ -274,8 +296,7 @@ impl Stack {
             Arrival::Handed { asked } => usize::from(asked),
             Arrival::Copy => return None,
         };
-        let ports = self.config.source_ports.clone();
-        if let Some(owner) = rss::owner_of(tcp.tuple.local.port, ports, workers) {
+        if let Some(owner) = self.owner_of(tcp.tuple.local.port) {
             let home = owner == self.config.worker || asked > 0;
             self.counters.handed_to_owner += u64::from(!home);
             return (!home).then_some(Disposition::HandTo(owner));

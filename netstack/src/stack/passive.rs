@@ -2,14 +2,15 @@
 //!
 //! Read:  RFC 9293, sections 3.10.7.2 (LISTEN) and 3.10.7.4 (SYN-RECEIVED); RFC 5961; RFC 4987
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use slotmap::Key;
 
 use super::ingress::Tcp;
 use super::{Event, ListenError, Stack, index_of};
-use crate::connection::{Connection, Handshake};
-use crate::fib::WireId;
+use crate::connection::{Connection, Handshake, MSS_MIN};
+use crate::fib::{LinkId, WireId};
 use crate::flow::{ConnId, Endpoint, Flow, HalfOpenId};
 use crate::handshake::{
     HalfOpen, Listen, Listener, ListenerId, SYN_ACK_RETRIES, SYN_ACK_RETRIES_SCARCE, SynAck,
@@ -88,7 +89,7 @@ impl Stack {
             return;
         }
         if listener.is_half_open_full() || self.half_opens.len() >= self.config.half_open_max {
-            self.send_cookie(tcp, segment, now);
+            self.send_cookie(listener_id, tcp, segment, now);
             return;
         }
         let tuple = tcp.tuple;
@@ -105,7 +106,7 @@ impl Stack {
             irs: segment.seq,
             syn: SynOptions::of(&segment.options),
             mss: self.mss_own(route.link, tuple.remote.ip),
-            mss_own: self.mss_own(tcp.link, tuple.remote.ip),
+            mss_own: self.mss_of_listener(listener_id, tcp.link, tuple.remote.ip),
             timestamp_offset: self.timestamp_offset(&tuple),
             listener: listener_id,
             sent_at: now,
@@ -130,6 +131,13 @@ impl Stack {
         self.replies.push_segment(half_open.tuple, header, &mut self.counters);
     }
 
+    /// The largest segment that a SYN-ACK announces.
+    fn mss_of_listener(&self, listener: ListenerId, link: LinkId, peer: IpAddr) -> u16 {
+        let mss = self.mss_own(link, peer);
+        let stated = self.listeners.get(listener).and_then(|listener| listener.mss);
+        stated.map_or(mss, |stated| mss.min(stated.max(MSS_MIN)))
+    }
+
     /// The window of a SYN-ACK.
     fn first_window(&self) -> u16 {
         self.config.tcp.receive_buffer_initial.min(65535) as u16
@@ -138,7 +146,13 @@ impl Stack {
     // SYN cookies: RFC 4987, section 3.6.
 
     /// Answers a SYN and forgets it.
-    fn send_cookie(&mut self, tcp: &Tcp<'_>, segment: &Segment<'_>, now: Instant) {
+    fn send_cookie(
+        &mut self,
+        listener: ListenerId,
+        tcp: &Tcp<'_>,
+        segment: &Segment<'_>,
+        now: Instant,
+    ) {
         let (tuple, irs) = (tcp.tuple, segment.seq);
         let syn = SynOptions::of(&segment.options);
         // What the connection will go on from: it finds the same offset again.
@@ -147,7 +161,7 @@ impl Stack {
             iss: self.cookies.make(&tuple, irs, &syn, now),
             irs,
             syn,
-            mss_own: self.mss_own(tcp.link, tuple.remote.ip),
+            mss_own: self.mss_of_listener(listener, tcp.link, tuple.remote.ip),
             tsval,
             window: self.first_window(),
         };

@@ -6,12 +6,15 @@
 //!
 //! 192.0.2.1 and 2001:db8::1 are shared with the kernel, 192.0.2.2 and 2001:db8::2 are xlb's alone,
 //! anything else is not own. Port 80 is bound on any IPv4 address, 443 on 192.0.2.1, 8080 on any IPv6
-//! address, 8443 on 2001:db8::1. Source ports 40000 to 49999 are reserved. Port 22 is the kernel's.
+//! address, 8443 on 2001:db8::1. Port 9000 of 192.0.2.99 and 2001:db8::99 is a server's that is connected to from
+//! addresses of others, port 9001 with ports of others too. Source ports 40000 to 49999 are reserved. Port 22 is the kernel's.
 
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use crate::support::{INTERFACE, Lab, enter, wait_until};
-use nic::{AddressOwner, Listener, Mode, Program, Steering, Verdict, XskConfig, XskQueue};
+use nic::{
+    AddressOwner, Listener, Mode, Program, ReplyPorts, Steering, Verdict, XskConfig, XskQueue,
+};
 
 use Verdict::{Drop, Pass, Redirect};
 
@@ -88,6 +91,12 @@ fn steering() -> Steering {
         ]
         .into(),
         source_ports: 40000..=49999,
+        servers: [
+            (SocketAddr::new(OTHER4.into(), 9000), ReplyPorts::Reserved),
+            (SocketAddr::new(OTHER4.into(), 9001), ReplyPorts::Any),
+            (SocketAddr::new(OTHER6.into(), 9000), ReplyPorts::Reserved),
+        ]
+        .into(),
     }
 }
 
@@ -525,6 +534,27 @@ fn too_many_listeners_change_nothing() {
     assert!(error.contains("65536") && error.contains(INTERFACE), "{error}");
     bench.expect(Pass, "SSH", &ethernet(IPV4, &ipv4(SHARED4, TCP, &tcp(1, 22))));
     bench.expect(Redirect, "bound", &ethernet(IPV4, &ipv4(SHARED4, TCP, &tcp(1, 80))));
+}
+
+#[test]
+fn replies_to_addresses_of_others_are_taken_by_server_and_port() {
+    let mut bench = Bench::new();
+    let client4 = Ipv4Addr::new(203, 0, 113, 7);
+    let client6 = Ipv6Addr::new(0x2001, 0xdb8, 1, 0, 0, 0, 0, 7);
+    for (what, expected, ports) in [
+        ("a source port", Redirect, (9000, 40000)),
+        ("another port", Pass, (9000, 39999)),
+        ("any port", Redirect, (9001, 5)),
+        ("another port of the server", Pass, (9002, 40000)),
+    ] {
+        let segment = tcp(ports.0, ports.1);
+        bench.expect(expected, what, &ethernet(IPV4, &ipv4(client4, TCP, &segment)));
+        let of_six = if ports.0 == 9001 { Pass } else { expected };
+        bench.expect(of_six, what, &ethernet(IPV6, &ipv6(client6, TCP, &segment)));
+    }
+    let later = ipv4_with(client4, TCP, 1, &[], &tcp(9001, 5));
+    bench.expect(Pass, "a later fragment", &ethernet(IPV4, &later));
+    bench.expect(Pass, "UDP", &ethernet(IPV4, &ipv4(client4, UDP, &tcp(9001, 5))));
 }
 
 #[test]
