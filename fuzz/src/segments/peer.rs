@@ -9,7 +9,7 @@ use std::net::IpAddr;
 
 use smoltcp::wire::TcpOption;
 
-use super::program::{AckBase, Distance, SegmentPlan, SeqBase, Setting};
+use super::program::{AckBase, Distance, SegmentPlan, SeqBase, Setting, Size};
 use crate::common::{Seen, Tcp};
 
 /// Flags of a segment, by the lower bits of a plan's.
@@ -51,6 +51,8 @@ pub struct Peer {
     edge: u32,
     edge_max: Option<u32>,
     tsval: u32,
+    /// The stack has few buffers: it may tell a window of nothing where it has none left.
+    may_starve: bool,
 
     // What the peer said.
     /// The end of all that may be acknowledged, from `irs`.
@@ -89,6 +91,7 @@ impl Peer {
             edge: isn.wrapping_add(1),
             edge_max: None,
             tsval: 0,
+            may_starve: !matches!(setting.buffers, Size::Large),
             reach: 0,
             syns: Vec::new(),
             acknowledged: 0,
@@ -157,7 +160,7 @@ impl Peer {
         }
     }
 
-    /// What the stack acknowledges was sent; its window never shrinks.
+    /// What the stack acknowledges was sent; its window never shrinks, unless to nothing for want of buffers.
     fn note_acknowledgment(&mut self, seen: &Seen) {
         let is_syn = seen.flags.contains('S');
         let irs = match self.irs {
@@ -180,10 +183,14 @@ impl Peer {
         self.edge = seen.ack.wrapping_add(u32::from(seen.window) << scale);
         let edge_max = self.edge_max.get_or_insert(self.edge);
         let back = edge_max.wrapping_sub(self.edge);
+        let is_starved = seen.window == 0 && self.may_starve;
         if back > REACH {
             *edge_max = self.edge;
         } else {
-            assert!(back == 0 || !self.is_checked, "the window shrank by {back}: {seen:?}");
+            assert!(
+                back == 0 || is_starved || !self.is_checked,
+                "the window shrank by {back}: {seen:?}"
+            );
         }
     }
 
