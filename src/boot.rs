@@ -27,6 +27,7 @@ use crate::clock::Clock;
 use crate::config::model::{
     BUFFERS_RESERVE_DEFAULT, BUFSIZE_DEFAULT, Config, Families, MAXCONN_DEFAULT,
 };
+use crate::cores::{self, Wishes};
 use crate::handover;
 use crate::log;
 use crate::netlink::{KernelTables, Snapshot, StatedAddress, StatedRoute, Wire as KernelWire};
@@ -121,7 +122,13 @@ impl Stated {
 /// Takes over the interfaces and starts the workers.
 pub fn boot(config: &Config, order: &RunOrder, clock: Clock) -> Result<Running, BootError> {
     let interfaces = read_interfaces(config, order)?;
-    let cores = choose_cores(config, order, &interfaces)?;
+    let wishes = Wishes {
+        told: order.cores.as_deref(),
+        count: config.global.nbthread.map(|count| count as usize),
+        queues: interfaces.iter().map(|interface| interface.rx_queues as usize).min(),
+        map: &config.global.cpu_map,
+    };
+    let cores = cores::choose(&wishes, &cores::usable()).map_err(BootError)?;
     if !interfaces.is_empty() {
         check_queues(&interfaces, cores.len())?;
     }
@@ -351,31 +358,6 @@ fn read_interfaces(config: &Config, order: &RunOrder) -> Result<Vec<Interface>, 
             Ok(interface)
         })
         .collect()
-}
-
-/// The cores: as told, else the first of them, as many as `nbthread` says or there are queues.
-fn choose_cores(
-    config: &Config,
-    order: &RunOrder,
-    interfaces: &[Interface],
-) -> Result<Vec<usize>, BootError> {
-    let online = std::thread::available_parallelism().map_or(1, |count| count.get());
-    let cores = match (&order.cores, config.global.nbthread) {
-        (Some(cores), _) => cores.clone(),
-        (None, Some(count)) => (0..count as usize).collect(),
-        (None, None) => {
-            // Without an interface there are no queues: a worker on each core, as HAProxy has a thread.
-            let queues = interfaces.iter().map(|interface| interface.rx_queues as usize).min();
-            (0..queues.unwrap_or(online).min(online)).collect()
-        }
-    };
-    match cores.iter().find(|&&core| core >= online) {
-        Some(core) => Err(BootError(format!(
-            "core {core} is not there: this machine has cores 0-{}; choose others with --cores",
-            online - 1
-        ))),
-        None => Ok(cores),
-    }
 }
 
 /// Each queue has its worker and each worker its queue: a packet on a queue that nobody serves would

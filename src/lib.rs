@@ -19,6 +19,7 @@ pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod control;
+pub mod cores;
 pub mod handover;
 pub mod health;
 pub mod idle;

@@ -8,6 +8,7 @@ use xlb::cli::{self, Carriage, Order, RunOrder};
 use xlb::clock::Clock;
 use xlb::config::{self, Environment, Loaded};
 use xlb::control::{self, Signals};
+use xlb::cores::has_shared;
 use xlb::transport::Place;
 use xlb::{kernel_ports, log, version};
 
@@ -136,6 +137,11 @@ fn tell_takeover(running: &Running) {
         } else {
             log::notice(format_args!("worker {worker} on core {core}, queue {worker}"));
         }
+    }
+    if has_shared(&running.cores) {
+        log::warning(format_args!(
+            "workers share a core: they take turns on it, each as slow as the others make it"
+        ));
     }
     for plan in &running.listeners {
         let by = if matches!(plan.at.place, Place::Kernel(_)) { " by the kernel" } else { "" };

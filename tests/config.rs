@@ -265,18 +265,25 @@ fn nbproc_counts_workers() {
 }
 
 #[test]
+fn cpu_map_says_where_workers_run() {
+    let map = |text: &str| good(text).global.cpu_map;
+    assert_eq!(map("global\n cpu-map auto:1/1-2 3,1\n")[..3], [vec![1], vec![3], vec![]]);
+    assert_eq!(map("global\n nbproc 2\n cpu-map auto:1-2 4-5\n")[..3], [vec![4], vec![5], vec![]]);
+    let both = "global\n nbproc 2\n nbthread 2\n cpu-map 1 4-5\n";
+    assert_eq!(map(both)[..2], [vec![4, 5], vec![4, 5]], "nbthread wins");
+    assert!(map("global\n nbproc 2\n").is_empty());
+}
+
+#[test]
 fn inactive_words_are_listed() {
     let config = good(
-        "global\n daemon\n stats socket /run/x.sock mode 660 level admin\n cpu-map auto:1/1-2 0-1\n\
+        "global\n daemon\n stats socket /run/x.sock mode 660 level admin\n quiet\n\
          log /dev/log local0 notice\n pidfile /run/x.pid\n\
          listen l\n bind :1 tfo\n option tcplog\n log global\n timeout check 1s\n no option splice-auto\n no log\n\
          server s 192.0.2.1:1 check cookie x\n timeout connect 1\n timeout client 1\n timeout server 1\n",
     );
     let words: Vec<&str> = config.inactive.iter().map(|inactive| &*inactive.word).collect();
-    assert_eq!(
-        words,
-        ["daemon", "stats socket", "cpu-map", "pidfile", "bind tfo", "server cookie",]
-    );
+    assert_eq!(words, ["daemon", "stats socket", "quiet", "pidfile", "bind tfo", "server cookie",]);
     assert_eq!(config.inactive[2].at.line, 4);
     assert_eq!(config.global.logs[0].level, 5);
     assert_eq!(config.global.pidfile.as_deref(), Some(Path::new("/run/x.pid")));

@@ -11,6 +11,7 @@ use std::net::IpAddr;
 
 use super::Loaded;
 use super::bind::BindDraft;
+use super::cpu_map;
 use super::global::{GlobalDraft, UnixBind};
 use super::model::{
     Bind, Carrier, Config, Families, Global, Location, MAXCONN_DEFAULT, OwnAddress, Proxy,
@@ -64,7 +65,9 @@ pub(super) fn finish(parser: Parser<'_>) -> Result<Loaded, Report> {
 }
 
 fn finish_global(draft: GlobalDraft, report: &mut Report) -> Global {
-    let GlobalDraft { mut global, nbproc, .. } = draft;
+    let GlobalDraft { mut global, nbproc, cpu_map, .. } = draft;
+    let counts_processes = nbproc.is_some() && global.nbthread.is_none();
+    global.cpu_map = cpu_map::of_workers(&cpu_map, counts_processes);
     if let Some((at, workers)) = nbproc {
         let text = match global.nbthread {
             None => {

@@ -10,11 +10,12 @@ use std::path::PathBuf;
 
 use ipnet::IpNet;
 
+use super::cpu_map::CpuMap;
 use super::keywords::{Found, Shape};
 use super::model::{Global, Location, OwnAddress, SocketRights, StatedRoute};
 use super::parser::{Context, Form, Line};
 use super::report::Fault;
-use super::{cpu_map, log, units};
+use super::{log, units};
 
 /// Workers at most, as many as HAProxy has threads.
 const WORKERS_MAX: i64 = 64;
@@ -29,6 +30,8 @@ pub(super) struct GlobalDraft {
     pub(super) global: Global,
     /// `nbproc` and where: workers by an older name.
     pub(super) nbproc: Option<(Location, u32)>,
+    /// `cpu-map`
+    pub(super) cpu_map: Vec<CpuMap>,
     /// `unix-bind`
     pub(super) unix_bind: UnixBind,
 }
@@ -91,6 +94,7 @@ fn active(
             // 0 is HAProxy's way to say "as many as you can": here, nothing said.
             once(&mut global.maxconn, u32::try_from(number).expect("in range"), line, context);
         }
+        "cpu-map" => draft.cpu_map.push(CpuMap::parse(line.arguments)?),
         "nbproc" => {
             let workers = u32::try_from(number(line, 1..=WORKERS_MAX)?).expect("in range");
             draft.nbproc = Some((line.at.clone(), workers));
@@ -182,7 +186,6 @@ fn inactive(
     context: &mut Context<'_>,
 ) -> Result<(), Fault> {
     match line.name {
-        "cpu-map" => cpu_map::validate(line.arguments)?,
         "pidfile" => {
             let path = PathBuf::from(line.only("a file name as an argument")?);
             once(&mut draft.global.pidfile, path, line, context);

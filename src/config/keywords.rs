@@ -182,6 +182,7 @@ const SECTIONS: Table = Table {
 const GLOBAL: Table = Table {
     active: &[
         "address",
+        "cpu-map",
         "interface",
         "log",
         "log-send-hostname",
@@ -215,7 +216,6 @@ const GLOBAL: Table = Table {
         ("chroot", Shape::Words(1, 1)),
         ("close-spread-time", Shape::Time),
         ("cpu-affinity", ANY),
-        ("cpu-map", Shape::Special),
         ("cpu-policy", ANY),
         ("cpu-set", ANY),
         ("crt-base", Shape::Words(1, 1)),

@@ -182,8 +182,8 @@ pub struct Global {
     pub spread_checks: u32,
     /// `max-spread-checks`: the span over which first checks are spread.
     pub max_spread_checks: Option<Duration>,
-    /// The core of each worker, when `cpu-map` says so and `--cores` does not.
-    pub cpu_map: Vec<Option<usize>>,
+    /// `cpu-map`: the cores that each worker may run on when `--cores` says nothing; none: any.
+    pub cpu_map: Vec<Vec<usize>>,
 }
 
 /// An address that only xlb owns.
