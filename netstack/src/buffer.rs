@@ -14,6 +14,9 @@ pub const BUFFER_SIZE: usize = 4096;
 /// Buffers that the pool allocates at a time.
 const BLOCK: usize = 64;
 
+/// A pool of so few buffers is tight from the beginning: a few first windows would take them all.
+const SMALL_POOL: usize = 512;
+
 /// Queues copy rather than link when a buffer holds less than this, so that many small writes do not
 /// pin a buffer each.
 const LINK_MIN: usize = BUFFER_SIZE / 4;
@@ -54,6 +57,8 @@ pub struct BufferPool {
     limit: usize,
     /// Of these, buffers that only some may take.
     reserve: usize,
+    /// Promised to somebody who has not used them yet; they are free.
+    kept: usize,
     failures: u64,
     /// Blocks whose memory was given back: their numbers are used again.
     trimmed: Vec<usize>,
@@ -87,6 +92,7 @@ impl BufferPool {
             used: 0,
             limit,
             reserve: reserve.min(limit / 2),
+            kept: 0,
             failures: 0,
             trimmed: Vec::new(),
         }
@@ -160,6 +166,39 @@ impl BufferPool {
     /// full of what they send can still read what frees them.
     pub fn is_scarce(&self) -> bool {
         self.available() <= (self.limit / 8).max(self.reserve)
+    }
+
+    /// Whether windows are opened only as far as there are buffers for them: few are left, or there are few at all.
+    #[inline]
+    pub fn is_tight(&self) -> bool {
+        let left = self.available().saturating_sub(self.kept);
+        left <= (self.limit / 8).max(self.reserve) || self.limit <= SMALL_POOL
+    }
+
+    /// Buffers that one may ever have who may take the reserve, or may not.
+    pub fn usable(&self, takes_reserve: bool) -> usize {
+        self.limit - if takes_reserve { 0 } else { self.reserve }
+    }
+
+    /// Buffers that such a one can be promised now.
+    pub fn spare(&self, takes_reserve: bool) -> usize {
+        let kept = self.kept + if takes_reserve { 0 } else { self.reserve };
+        self.available().saturating_sub(kept)
+    }
+
+    /// Keeps so many for bytes that a peer is told it may send.
+    pub fn keep(&mut self, count: usize) {
+        self.kept += count;
+    }
+
+    /// Buffers that are promised to somebody.
+    pub fn kept(&self) -> usize {
+        self.kept
+    }
+
+    /// Keeps so many no longer.
+    pub fn give_back(&mut self, count: usize) {
+        self.kept -= count;
     }
 
     #[inline]

@@ -25,6 +25,7 @@ pub(crate) mod snapshot;
 mod tests;
 mod transmit;
 mod undo;
+mod window;
 
 use std::num::NonZeroU32;
 use std::time::Duration;
@@ -42,6 +43,8 @@ use recovery::{Experience, Flight, Flights, TailProbe};
 use rtt::RttEstimator;
 use serde::{Deserialize, Serialize};
 pub(crate) use transmit::Outgoing;
+use window::Allotment;
+pub(crate) use window::Grant;
 
 use crate::buffer::{BufferPool, Cursor, Queue};
 use crate::flow::FourTuple;
@@ -190,8 +193,6 @@ pub struct Connection {
     orphan: bool,
     /// We began it: what comes may take the reserve of buffers, so that what servers say can always be read.
     is_active: bool,
-    /// Bytes came for which there was no buffer: the peer is told to wait until there is one.
-    is_starved: bool,
 
     // Send sequence space.
     iss: SeqNumber,
@@ -250,6 +251,8 @@ pub struct Connection {
     rcv_acked: SeqNumber,
     /// Bytes that may be held for the user.
     rcv_buffer: u32,
+    /// Once buffers were few.
+    allotment: Option<Box<Allotment>>,
     rx: Queue,
     reassembly: Option<Box<Reassembly>>,
     /// What arrived twice and is to be told of (RFC 2883): where it begins and how long it is.
@@ -369,7 +372,6 @@ impl Connection {
             negotiated: Negotiated::default(),
             orphan: false,
             is_active: false,
-            is_starved: false,
             iss,
             snd_una: first,
             snd_nxt: first,
@@ -405,6 +407,7 @@ impl Connection {
             rcv_edge: irs + 1,
             rcv_acked: irs + 1,
             rcv_buffer: config.receive_buffer_initial,
+            allotment: None,
             rx: Queue::default(),
             reassembly: None,
             duplicate: None,
@@ -537,7 +540,7 @@ impl Connection {
     /// Takes received bytes; returns how many.
     pub(crate) fn read(&mut self, out: &mut [u8], cx: &mut Context<'_>) -> usize {
         let count = self.rx.read(&mut cx.pools.buffers, out);
-        self.took(count);
+        self.took(count, cx);
         count
     }
 
@@ -552,23 +555,8 @@ impl Connection {
         let room = to.room(cx.config);
         let moved = self.rx.move_to(&mut cx.pools.buffers, &mut to.tx, max.min(room));
         to.write_blocked = moved < max && !self.rx.is_empty() && to.can_write();
-        self.took(moved);
+        self.took(moved, cx);
         moved
-    }
-
-    /// The user took bytes: the window may open, and the peer is told when it opened enough.
-    fn took(&mut self, count: usize) {
-        self.drained = self.drained.saturating_add(count as u32);
-        let current = self.rcv_edge - self.rcv_nxt;
-        let possible = self.rcv_buffer.saturating_sub(self.rx.len() as u32);
-        // RFC 9293, section 3.8.6.2.2, but early enough that a peer with a window full of data does not stall.
-        if count > 0
-            && current < self.rcv_buffer / 2
-            && possible.saturating_sub(current)
-                >= (2 * u32::from(self.rcv_mss)).min(self.rcv_buffer / 2)
-        {
-            self.ack_now = true;
-        }
     }
 
     /// Closes our direction: a FIN after what is queued.
@@ -631,6 +619,7 @@ impl Connection {
     /// Gives every buffer back, before the connection is dropped.
     pub(crate) fn release(&mut self, cx: &mut Context<'_>) {
         self.end(self.error, cx);
+        self.drop_allotment(&mut cx.pools.buffers);
         self.rx.clear(&mut cx.pools.buffers);
     }
 
@@ -731,7 +720,7 @@ impl Connection {
 
 /// Room for the rest of what an idle connection costs, under 512 bytes in all: its places in the tables of
 /// flows, identifiers and timers.
-const _: () = assert!(size_of::<Connection>() <= 400);
+const _: () = assert!(size_of::<Connection>() <= 408);
 
 /// What is left of a connection in TIME-WAIT.
 #[derive(Clone, Copy, Debug)]

@@ -15,6 +15,7 @@ macro_rules! context {
 }
 
 mod active;
+mod allotment;
 mod egress;
 mod footprint;
 mod ingress;
@@ -30,6 +31,7 @@ use hashbrown::HashMap;
 use slotmap::{Key, SlotMap};
 
 pub use active::{Source, SourcePort};
+use allotment::Allotments;
 pub use egress::Transmit;
 use egress::{Replies, ResetLimit};
 pub use ingress::{Arrival, Disposition};
@@ -86,7 +88,7 @@ pub struct StackConfig {
 }
 
 /// First windows that the buffers of a worker have room for, at least.
-const FIRST_WINDOWS: usize = 16;
+const FIRST_WINDOWS: usize = 256;
 
 impl StackConfig {
     /// One worker alone, with usual limits.
@@ -177,9 +179,7 @@ pub struct Stack {
     pools: Pools,
     /// Connections whose user could not write because buffers are scarce.
     buffer_waiters: VecDeque<ConnId>,
-    /// Connections whose peers were told to wait for buffers, in the order in which they came: those that peers
-    /// began, and those that we began.
-    starved: [VecDeque<ConnId>; 2],
+    allotments: Allotments,
     /// Peers that are not answered any more, though they do not know it.
     silenced: Silenced,
     /// Connections that their users have left.
@@ -217,7 +217,7 @@ impl Stack {
             reset_limit: ResetLimit::new(config.resets_per_second),
             pools: Pools::new(config.buffers, config.buffers_reserve),
             buffer_waiters: VecDeque::new(),
-            starved: [VecDeque::new(), VecDeque::new()],
+            allotments: Allotments::default(),
             silenced: Silenced::new(config.secret),
             orphans: 0,
             next_port: 0,
@@ -306,6 +306,7 @@ impl Stack {
         if connection.owes_ack() {
             self.make_ready(id);
         }
+        self.note_want(id);
         count
     }
 
@@ -331,6 +332,7 @@ impl Stack {
             self.buffer_waiters.push_back(to);
         }
         if moved > 0 {
+            self.note_want(from);
             self.make_ready(from);
             self.make_ready(to);
         }
@@ -474,9 +476,6 @@ impl Stack {
         if !self.buffer_waiters.is_empty() {
             self.wake_buffer_waiters();
         }
-        if self.starved.iter().any(|starved| !starved.is_empty()) {
-            self.end_starvation();
-        }
         while let Some(event) = self.events.pop_front() {
             match event {
                 Event::Connection(id, _) => {
@@ -503,26 +502,6 @@ impl Stack {
             if let Some(connection) = self.connections.get_mut(id) {
                 connection.wake_writer_for_buffers();
                 self.tell(id);
-            }
-        }
-    }
-
-    /// Tells peers that wait for buffers: as many of them as there are buffers, in their turn.
-    fn end_starvation(&mut self) {
-        let mut left = self.pools.buffers.available();
-        let reserve = self.pools.buffers.stats().reserve;
-        // What servers say first: it may take the reserve.
-        for (which, kept) in [(1, 0), (0, reserve)] {
-            while left > kept
-                && let Some(id) = self.starved[which].pop_front()
-            {
-                if let Some(connection) = self.connections.get_mut(id)
-                    && connection.is_starved()
-                {
-                    connection.end_starvation();
-                    self.make_ready(id);
-                    left -= 1;
-                }
             }
         }
     }
@@ -562,6 +541,7 @@ impl Stack {
             self.half_open_timers.poll_at(),
             self.time_waits.poll_at(),
             self.neighbors.poll_at(),
+            self.allotments.poll_at(&self.pools.buffers),
         ]
         .into_iter()
         .flatten()
@@ -670,6 +650,8 @@ impl Stack {
             held += connection.assert_invariants(&self.pools.buffers);
         }
         assert_eq!(self.pools.buffers.stats().used, held, "every buffer is in one queue");
+        let leases = self.connections.values().map(Connection::lease).sum();
+        assert_eq!(self.pools.buffers.kept(), leases, "what is kept is kept for somebody");
         let orphans = self.connections.values().filter(|connection| connection.orphan()).count();
         assert_eq!(self.orphans, orphans);
         let half_open: usize = self.listeners.values().map(|listener| listener.half_open).sum();

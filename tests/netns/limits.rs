@@ -124,7 +124,6 @@ pub fn a_handful_of_buffers_is_enough() {
             (dump.sum("pool buffers", "limit"), dump.sum("pool buffers", "allocated"));
         assert_eq!(limit, 8.0 * 4.0, "8 buffers of 16384 bytes are 32 of 4096");
         assert!(allocated <= limit, "{allocated} of {limit}");
-        assert!(dump.sum("pool buffers", "failures") > 0.0, "that was no shortage");
     }
     balancer.stop();
 }

@@ -5,7 +5,7 @@
 use std::num::NonZeroU32;
 
 use super::{Connection, ConnectionError, Context, SendTimer, State, TcpConfig};
-use crate::buffer::{BUFFER_SIZE, BufferPool};
+use crate::buffer::BufferPool;
 use crate::segment::Segment;
 use crate::seq::SeqNumber;
 use crate::time::{Instant, Micros};
@@ -13,15 +13,8 @@ use crate::time::{Instant, Micros};
 /// Acknowledgments that a bare segment out of place may draw: one per this time (RFC 5961, section 7).
 pub(super) const CHALLENGE_INTERVAL_MS: u32 = 500;
 
-/// The least time over which the receive buffer is judged: on a local network the turns of both
-/// pollers, not the wire, make the round trip.
-const TUNING_INTERVAL_MIN: Micros = Micros::from_millis(10);
-
 /// Segments that are acknowledged at once after a gap.
 const QUICK_ACKS_AFTER_LOSS: u8 = 16;
-
-/// A receive window is at most such a part of the buffers that are free.
-const WINDOW_SHARE: usize = 4;
 
 /// RFC 7323, section 5.5: after so long without a word, the peer's timestamp may have gone round.
 const TIMESTAMP_AGE_MAX: Micros = Micros::from_secs(24 * 24 * 3600);
@@ -445,20 +438,9 @@ impl Connection {
         self.is_active
     }
 
-    /// Whether the peer waits to be told that there are buffers.
-    pub(crate) fn is_starved(&self) -> bool {
-        self.is_starved
-    }
-
-    /// Buffers are to be had again: the peer is told.
-    pub(crate) fn end_starvation(&mut self) {
-        self.is_starved = false;
-        self.ack_now = true;
-    }
-
     fn receive_in_order(&mut self, bytes: &[u8], cx: &mut Context<'_>) -> Verdict {
         let pool = &mut cx.pools.buffers;
-        let may_take = self.is_active || !pool.is_reserved();
+        let may_take = self.is_active || !pool.is_reserved() || self.lease() > 0;
         let mut taken = if may_take { self.rx.append(pool, bytes) } else { 0 };
         if taken < bytes.len()
             && may_take
@@ -481,13 +463,13 @@ impl Connection {
         self.event_pending = true;
         self.schedule_ack(cx);
         self.tune_receive_buffer(cx);
+        if self.allotment.is_some() {
+            self.settle_lease(&mut cx.pools.buffers);
+        }
         if taken < bytes.len() {
-            // The peer should not take it for a loss: a window of nothing, at once, and another word later.
-            self.is_starved = true;
-            self.ack_now = true;
+            self.refuse();
             return Verdict::NoBuffer;
         }
-        self.is_starved = false;
         Verdict::Accepted
     }
 
@@ -502,22 +484,6 @@ impl Connection {
         } else if self.ack_deadline.is_none() {
             self.ack_deadline = Some(cx.now + cx.config.ack_delay);
         }
-    }
-
-    /// Dynamic right-sizing: when the user took more than half a buffer within a round trip, the peer is
-    /// limited by our window, and it doubles, if the pool could bear a few such windows full of bytes.
-    fn tune_receive_buffer(&mut self, cx: &Context<'_>) {
-        let round_trip = self.rtt.srtt().unwrap_or_default().max(TUNING_INTERVAL_MIN);
-        if cx.now.span_since(self.drained_since) < round_trip {
-            return;
-        }
-        let doubled = (self.rcv_buffer * 2).min(cx.config.receive_buffer_max);
-        let spare = cx.pools.buffers.available() * BUFFER_SIZE / WINDOW_SHARE;
-        if self.drained > self.rcv_buffer / 2 && doubled as usize <= spare {
-            self.rcv_buffer = doubled;
-        }
-        self.drained = 0;
-        self.drained_since = cx.now;
     }
 
     /// Eighth check: the FIN, once every byte before it is here.

@@ -12,8 +12,6 @@ use crate::time::{Instant, Micros};
 const OPTIONS_LEN_MAX: usize = 40;
 /// A paced connection may be so far ahead of its rate: the resolution of timers.
 const PACING_QUANTUM: Micros = Micros::from_millis(1);
-/// When buffers are scarce, windows close to so many segments: enough for who is in order to go on.
-const SCARCE_WINDOW_SEGMENTS: u32 = 4;
 
 /// A segment to be sent: its header, and which bytes of the send queue follow it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -273,7 +271,7 @@ impl Connection {
         if self.negotiated.sack && (self.reassembly.is_some() || self.duplicate.is_some()) {
             options.sack = self.sack_blocks(room.min(OPTIONS_LEN_MAX) - options.len());
         }
-        let window = if self.is_starved { 0 } else { self.advertise(cx.pools.buffers.is_scarce()) };
+        let window = self.advertise(&cx.pools.buffers);
         Header { seq, ack: self.rcv_nxt, flags, window, options }
     }
 
@@ -303,28 +301,6 @@ impl Connection {
     /// Whether the user waits to be told of room.
     pub(crate) fn is_write_blocked(&self) -> bool {
         self.write_blocked
-    }
-
-    /// The window to offer; moves the right edge, never to the left (RFC 9293, section 3.8.6).
-    #[inline(always)]
-    fn advertise(&mut self, is_scarce: bool) -> u16 {
-        let scale = self.negotiated.rcv_scale;
-        let held = self.rx.len() as u32;
-        let mut open = self.rcv_buffer.saturating_sub(held);
-        if is_scarce {
-            open = open.min(SCARCE_WINDOW_SEGMENTS * u32::from(self.rcv_mss));
-        }
-        let possible = self.rcv_nxt + open;
-        let gain = if possible.after(self.rcv_edge) { possible - self.rcv_edge } else { 0 };
-        // RFC 9293, section 3.8.6.2.2: the edge moves by a segment or by half of the buffer.
-        if gain >= u32::from(self.rcv_mss).min(self.rcv_buffer / 2) {
-            self.rcv_edge = possible;
-        }
-        // Rounded up, as Linux does: rounded down, the edge that the peer sees would move left by what the
-        // unit hides, and bytes that it had been offered would have to be sent into a closed window.
-        let window = (self.rcv_edge - self.rcv_nxt).div_ceil(1 << scale).min(65535);
-        self.rcv_edge = self.rcv_nxt + (window << scale);
-        window as u16
     }
 
     /// Payload bytes of a full segment.

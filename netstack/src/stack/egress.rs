@@ -113,7 +113,10 @@ impl Stack {
     /// Replies go first: a SYN must not overtake the RST that clears its way. But a flood of SYNs makes as many
     /// replies as there are frames in a turn. So they get half of the budget while connections have something
     /// to say; and when the wire had no room left for those, they go first the next time.
+    ///
+    /// While buffers are few, this is also where windows are allotted.
     pub fn poll_transmit(&mut self, budget: usize, tx: &mut impl Transmit, now: Instant) -> usize {
+        self.allot(now);
         if self.replies.queue.is_empty() {
             let sent = self.visit_ready(budget, tx, now);
             self.counters.frames_out += sent as u64;
@@ -286,6 +289,7 @@ impl Stack {
         if self.connections[id].orphan() && self.has_ended(id, now) {
             return;
         }
+        self.note_want(id);
         let connection = &mut self.connections[id];
         if let Some(deadline) = connection.deadline() {
             self.connection_timers.set_earlier(index_of(id) as u32, deadline);

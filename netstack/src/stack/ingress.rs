@@ -171,7 +171,6 @@ impl Stack {
     pub(super) fn handle_connection(&mut self, id: ConnId, segment: &Segment<'_>, now: Instant) {
         let connection = &mut self.connections[id];
         let undone = connection.undone();
-        let was_starved = connection.is_starved();
         let verdict = connection.handle_segment(segment, &mut context!(self, now));
         if verdict == Verdict::Accepted && !connection.orphan() {
             enlist(id, connection, &mut self.events, &mut self.ready);
@@ -180,8 +179,8 @@ impl Stack {
         }
         let tuple = connection.tuple;
         self.counters.undone += u64::from(connection.undone() - undone);
-        if verdict == Verdict::NoBuffer && connection.is_starved() && !was_starved {
-            self.starved[usize::from(connection.is_active())].push_back(id);
+        if verdict == Verdict::NoBuffer {
+            self.note_want(id);
         }
         self.count_verdict(verdict, tuple, now);
         self.settle(id, now);
