@@ -23,7 +23,7 @@ use std::time::Duration;
 
 use slotmap::SlotMap;
 
-pub use queues::{Turn, Waiter};
+pub use queues::{Turn, Turns, Waiter};
 pub use retry::{Tried, is_undetermined, moves_on};
 pub use standing::{Effect, Said};
 
@@ -260,9 +260,9 @@ impl Backend {
         self.lock().turn(ticket)
     }
 
-    /// The server whose queue a ticket is for; `None`: that of the backend.
-    pub fn queue_of(&self, ticket: TicketId) -> Option<usize> {
-        self.lock().tickets.get(ticket)?.server()
+    /// Which turn of its queue a ticket's is, or would be now; ask before [`Backend::turn`] has said its last word.
+    pub fn turns(&self, ticket: TicketId) -> Turns {
+        self.lock().turns(ticket)
     }
 
     /// A stream waits no longer; if a place was kept for it, the next one gets it.

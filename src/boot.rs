@@ -228,14 +228,15 @@ pub fn boot(config: &Config, order: &RunOrder, clock: Clock) -> Result<Running, 
             bell.wake();
         }
     }
+    // Every worker listens before the first packet is steered to one.
+    let _ = crate::control::ask_reports(&running.commands);
+    running.steer()?;
+    // Before that, what servers answer to checks would reach the kernel, which resets it.
     for (worker, assignment) in watch::assignments(config, running.commands.len()) {
         let (sender, bell) = &running.commands[worker];
         let _ = sender.send(Command::Watch(assignment));
         bell.wake();
     }
-    // Every worker listens before the first packet is steered to one.
-    let _ = crate::control::ask_reports(&running.commands);
-    running.steer()?;
     Ok(running)
 }
 

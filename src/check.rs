@@ -16,7 +16,7 @@ mod answer;
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use agent::{AgentWord, agent_words};
+pub use agent::{AgentVerdict, AgentWord, agent_words};
 use answer::{Judgement, judge};
 
 use crate::clock::Instant;
@@ -275,7 +275,10 @@ impl<C: Copy + Eq + std::fmt::Debug> Check<C> {
         };
         let comment =
             step.comment.as_ref().map(|text| format!(" comment: '{text}'")).unwrap_or_default();
-        format!(" at step {} of tcp-check ({what}){comment}", self.step + 1)
+        match plan.health_check.number_of(self.step) {
+            0 => " at initial connection step of tcp-check".into(),
+            number => format!(" at step {number} of tcp-check ({what}){comment}"),
+        }
     }
 
     fn done<T: Transport<Conn = C>>(

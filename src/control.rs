@@ -109,7 +109,7 @@ pub fn run(mut running: Running, mut signals: Signals) -> i32 {
                     resolve_neighbor(&mut running, worker, resolve);
                 }
                 Request::Drained => drained += 1,
-                Request::Say(saying) => say(&running, &saying),
+                Request::Say(saying) => say(&saying),
             }
         }
         if readable[1] {
@@ -122,12 +122,9 @@ pub fn run(mut running: Running, mut signals: Signals) -> i32 {
     }
 }
 
-/// Tells the operator, and the log of the proxy.
-fn say(running: &Running, saying: &Saying) {
-    log::warning(format_args!("{}.", saying.said.text));
-    if let Some(logger) = &running.logger {
-        logger.say(saying.proxy, saying.said.loudness.level(), &saying.said.text);
-    }
+/// Tells the operator; the log of the proxy has it from the worker.
+fn say(saying: &Saying) {
+    log::warning(format_args!("{}", saying.said.text));
 }
 
 /// Listens no more; what is established goes on.

@@ -211,9 +211,27 @@ impl Health {
         self.operation == Operation::Running && !self.admin.maintenance && !self.admin.drain
     }
 
-    /// Sets what an operator wants.
-    pub fn set_admin(&mut self, admin: Admin) {
-        self.admin = admin;
+    /// Sets what an operator wants. Maintenance stops a server; what leaves it is up, but falls with the first
+    /// check that fails.
+    pub fn set_admin(&mut self, admin: Admin, now: Instant) {
+        let before = std::mem::replace(&mut self.admin, admin);
+        match (before.maintenance, admin.maintenance) {
+            (false, true) => {
+                if let Some(check) = &mut self.check {
+                    check.health = 0;
+                }
+                self.operation = Operation::Stopped;
+            }
+            (true, false) => {
+                if let Some(check) = &mut self.check {
+                    check.health = check.rise;
+                }
+                if [self.check, self.agent].into_iter().flatten().all(|counter| counter.is_up()) {
+                    self.go(Operation::Running, now);
+                }
+            }
+            _ => {}
+        }
     }
 
     fn counter(&mut self, checker: Checker) -> Option<&mut Counter> {

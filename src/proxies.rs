@@ -418,6 +418,11 @@ impl<T: Transport> Proxies<T> {
         std::mem::take(&mut self.records)
     }
 
+    /// Leaves words for all workers.
+    pub fn tell(&self, news: &[News]) {
+        news.iter().for_each(|news| self.shared.mail.tell_all(*news));
+    }
+
     /// Sentences for the log since the last call.
     pub fn take_said(&mut self) -> Vec<Saying> {
         std::mem::take(&mut self.said)

@@ -35,6 +35,8 @@ pub struct Place {
 #[derive(Debug, Default)]
 pub struct Queue {
     waiting: BTreeMap<Place, TicketId>,
+    /// How many have had their turn so far.
+    served: u64,
 }
 
 /// What gives out places: one for all queues of a backend, so that places of two of them can be compared.
@@ -78,7 +80,18 @@ impl Queue {
         self.waiting.first_key_value().map(|(place, ticket)| (*place, *ticket))
     }
 
-    /// Takes a stream out.
+    /// How many have had their turn so far.
+    pub fn served(&self) -> u64 {
+        self.served
+    }
+
+    /// It is the turn of a stream: takes it out.
+    pub fn serve(&mut self, place: Place) {
+        self.served += 1;
+        self.remove(place);
+    }
+
+    /// Takes a stream out before its turn.
     pub fn remove(&mut self, place: Place) {
         self.waiting.remove(&place);
     }

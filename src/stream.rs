@@ -23,7 +23,7 @@ pub use record::{StreamRecord, Tells};
 pub use rules::Admission;
 use rules::{Inspection, Reply};
 
-use crate::backend::ServerCounters;
+use crate::backend::{ServerCounters, Turns};
 use crate::channel::Channel;
 use crate::clock::Instant;
 use crate::config::model::{Algorithm, Proxy, ProxyIndex};
@@ -134,10 +134,8 @@ pub struct Stream<C> {
     pub retries: u32,
     /// One of them went to another server.
     pub is_redispatched: bool,
-    /// Its place in the queue of its server when it came there, from 1; 0: it had no need to wait.
-    pub place_at_server: u32,
-    /// The same of its backend.
-    pub place_at_backend: u32,
+    /// Of the queues that it has left.
+    turns: Turns,
     /// From the client to the server.
     pub request: Channel,
     /// From the server to the client.
@@ -205,8 +203,7 @@ impl<C: Copy + Eq + std::fmt::Debug> Stream<C> {
             priority: Priority::default(),
             retries: 0,
             is_redispatched: false,
-            place_at_server: 0,
-            place_at_backend: 0,
+            turns: Turns::default(),
             request: Channel::default(),
             response: Channel::default(),
             accepted_at: now,
@@ -351,8 +348,7 @@ impl<C: Copy + Eq + std::fmt::Debug> Stream<C> {
             Parting::Down => Cause::ServerDown,
             Parting::ActiveUp => Cause::ActiveUp,
         };
-        let phase = if self.is_established() { Phase::Data } else { Phase::Connect };
-        End { cause, phase }
+        End { cause, phase: Phase::None }
     }
 
     /// Leaves both connections, as the end asks for it.

@@ -76,7 +76,7 @@ impl Logger {
 
     /// Tells a sentence about a proxy, without a full stop.
     pub fn say(&self, proxy: ProxyIndex, level: u8, text: &str) {
-        self.tell(Entry::Said(proxy, level, format!("{text}.")));
+        self.tell(Entry::Said(proxy, level, text.to_string()));
     }
 
     /// What became of lines.
@@ -276,8 +276,8 @@ fn facts<'a>(
         server_connections,
         retries: record.retries,
         is_redispatched: record.is_redispatched,
-        server_queue: record.queues[0],
-        backend_queue: record.queues[1],
+        server_queue: record.turns.at_server,
+        backend_queue: record.turns.at_backend,
         request: record.number,
         line: 0,
         unique_id: None,

@@ -10,12 +10,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::backend::server_address;
-use crate::check::{AgentWord, Check, Plan, Step, agent_words};
+use crate::check::{AgentVerdict, AgentWord, Check, Plan, Step, agent_words};
 use crate::clock::Instant;
 use crate::config::model::{
     AgentCheck, Answer, Carrier, CheckAction, CheckConnect, CheckKind, CheckStatus, CheckStep,
-    CheckTimes, Config, Expect, HealthCheck, ProxyIndex, Server, ServerId, SourceAddress, Text,
-    Told,
+    CheckTimes, Config, Expect, HealthCheck, ProxyIndex, Server, ServerId, SourceAddress, Told,
 };
 use crate::health::{Admin, Checker, Outcome};
 use crate::shared::{Saying, Shared};
@@ -248,13 +247,9 @@ fn header(connect: &CheckConnect, times: Option<&CheckTimes>) -> Vec<u8> {
 /// What an agent is asked: a line.
 fn agent_plan(agent: &AgentCheck) -> Plan {
     let step = |action| CheckStep { action, comment: None };
-    let line = Expect {
-        on_success: Told::LineFrom(0),
-        on_error: Told::LineFrom(0),
-        ..Expect::new(Answer::Bytes(Arc::from(&b"\n"[..]), Text::Plain))
-    };
+    let line = Expect { on_success: Told::LineFrom(0), ..Expect::new(Answer::Line) };
     let steps = [
-        step(CheckAction::Connect(CheckConnect::default())),
+        step(CheckAction::Connect(CheckConnect::implicit())),
         step(CheckAction::Send(agent.send.clone())),
         step(CheckAction::Expect(line)),
     ];
@@ -271,15 +266,17 @@ fn heed<T>(
     around: &mut Surroundings<'_, T>,
     now: Instant,
 ) {
-    let has_answered = matches!(outcome.status, CheckStatus::L7Ok | CheckStatus::L7Rsp);
-    let (words, status, text) = if has_answered {
+    let has_answered = outcome.status == CheckStatus::L7Ok;
+    let (words, verdict) = if has_answered {
         agent_words(&outcome.info)
     } else {
-        (Vec::new(), Some(outcome.status), outcome.info.clone())
+        let Outcome { status, info, .. } = outcome.clone();
+        (Vec::new(), Some(AgentVerdict { status, info }))
     };
     let backend = around.shared.backend(id.proxy).clone();
+    // The last of those that an operator would say counts.
+    let mut admin = None;
     for word in words {
-        let mut admin = backend.admin(id.index);
         match word {
             AgentWord::WeightPercent(percent) => {
                 let weight = u64::from(server.weight) * 16 * u64::from(percent) / 100;
@@ -287,15 +284,17 @@ fn heed<T>(
             }
             AgentWord::Weight(weight) => backend.set_weight(id.index, weight * 16, now),
             AgentWord::Maxconn(maxconn) => backend.set_maxconn(id.index, maxconn),
-            AgentWord::Ready => admin = Admin::default(),
-            AgentWord::Drain => admin.drain = true,
-            AgentWord::Maintenance => admin.maintenance = true,
+            AgentWord::Ready => admin = Some(Admin::default()),
+            AgentWord::Drain => admin = Some(Admin { drain: true, maintenance: false }),
+            AgentWord::Maintenance => admin = Some(Admin { drain: false, maintenance: true }),
         }
+    }
+    if let Some(admin) = admin {
         let effect = backend.administer(id.index, admin, now);
         around.said.extend(effect.said.into_iter().map(|said| Saying { proxy: id.proxy, said }));
     }
-    let Some(status) = status else { return };
-    let outcome = Outcome { status, info: text, ..outcome.clone() };
+    let Some(AgentVerdict { status, info }) = verdict else { return };
+    let outcome = Outcome { status, info, ..outcome.clone() };
     around.said.extend(around.shared.checked(id, Checker::Agent, &outcome, now));
 }
 

@@ -202,6 +202,11 @@ impl<W: Wire> Worker<W> {
             }
         }
         for saying in self.proxies.take_said() {
+            // Before what it leads to: the log tells first of a server, then of the streams that leave it.
+            if let Some(logger) = &self.mailbox.logger {
+                logger.say(saying.proxy, saying.said.loudness.level(), &saying.said.text);
+            }
+            self.proxies.tell(&saying.said.then);
             self.request(Request::Say(saying));
         }
         let commanded = self.control(now);

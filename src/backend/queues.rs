@@ -8,7 +8,7 @@
 use super::{Demand, State};
 use crate::clock::Instant;
 use crate::config::model::{Proxy, Redispatch};
-use crate::queue::{Place, TicketId};
+use crate::queue::{Place, Queue, TicketId};
 use crate::shared::{Mail, News};
 use crate::transport::Token;
 
@@ -46,13 +46,27 @@ pub(super) struct Ticket {
     /// The server whose queue it stands in; `None`: the backend's.
     server: Option<usize>,
     place: Place,
+    /// How many had had their turn in its queue when it came.
+    served_before: u64,
     turn: Turn,
+    /// How many had their turn while it waited, itself included; known once it waits no longer.
+    served_since: Option<u64>,
 }
 
-impl Ticket {
-    /// The server whose queue it stands in; `None`: the backend's.
-    pub(super) fn server(&self) -> Option<usize> {
-        self.server
+/// Which turn of a queue a stream's was, from 1: in the queue of a server and in the backend's; 0: it did not wait
+/// there.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Turns {
+    /// In the queue of a server.
+    pub at_server: u32,
+    /// In the queue of the backend.
+    pub at_backend: u32,
+}
+
+impl std::ops::AddAssign for Turns {
+    fn add_assign(&mut self, other: Turns) {
+        self.at_server += other.at_server;
+        self.at_backend += other.at_backend;
     }
 }
 
@@ -65,7 +79,14 @@ impl State {
         now: Instant,
     ) -> TicketId {
         let place = self.numbers.place(demand.priority, now);
-        let ticket = Ticket { waiter: demand.waiter, server, place, turn: Turn::Wait };
+        let ticket = Ticket {
+            waiter: demand.waiter,
+            server,
+            place,
+            served_before: self.queue_at(server).served(),
+            turn: Turn::Wait,
+            served_since: None,
+        };
         let id = self.tickets.insert(ticket);
         match server {
             None => self.queue.insert(place, id),
@@ -93,15 +114,31 @@ impl State {
             Turn::AskAgain => return None,
             Turn::Wait => {}
         }
-        self.leave_queue(ticket.server, ticket.place);
+        self.leave_queue(ticket.server, ticket.place, Queue::remove);
         None
     }
 
-    fn leave_queue(&mut self, server: Option<usize>, place: Place) {
+    /// How many have had their turn since a stream came to its queue, itself included.
+    pub(super) fn turns(&self, id: TicketId) -> Turns {
+        let Some(ticket) = self.tickets.get(id) else { return Turns::default() };
+        let so_far = self.queue_at(ticket.server).served() - ticket.served_before + 1;
+        let turn = u32::try_from(ticket.served_since.unwrap_or(so_far)).unwrap_or(u32::MAX);
+        match ticket.server {
+            Some(_) => Turns { at_server: turn, at_backend: 0 },
+            None => Turns { at_server: 0, at_backend: turn },
+        }
+    }
+
+    fn queue_at(&self, server: Option<usize>) -> &Queue {
+        server.map_or(&self.queue, |server| &self.members[server].queue)
+    }
+
+    /// Takes a stream out of its queue: `serve` or `remove`.
+    fn leave_queue(&mut self, server: Option<usize>, place: Place, leave: fn(&mut Queue, Place)) {
         match server {
-            None => self.queue.remove(place),
+            None => leave(&mut self.queue, place),
             Some(server) => {
-                self.members[server].queue.remove(place);
+                leave(&mut self.members[server].queue, place);
                 self.load_changed(server);
             }
         }
@@ -115,10 +152,12 @@ impl State {
             (Some(own), Some(any)) => own.min(any).1,
             (own, any) => own.or(any)?.1,
         };
+        let Ticket { waiter, server: from, place, served_before, .. } = self.tickets[id];
+        self.leave_queue(from, place, Queue::serve);
+        let served_since = self.queue_at(from).served() - served_before;
         let ticket = &mut self.tickets[id];
         ticket.turn = Turn::Server(server);
-        let Ticket { waiter, server: from, place, .. } = *ticket;
-        self.leave_queue(from, place);
+        ticket.served_since = Some(served_since);
         self.take(server);
         Some(waiter)
     }

@@ -22,8 +22,18 @@ const WARMING: Duration = Duration::from_secs(1);
 pub struct Said {
     /// How loud.
     pub loudness: Loudness,
-    /// The sentence, without a full stop.
+    /// The sentence.
     pub text: String,
+    /// What is told to all workers once it is said.
+    pub then: Vec<News>,
+}
+
+impl Said {
+    /// `text` has no full stop yet.
+    fn new(loudness: Loudness, text: String) -> Self {
+        let stop = if text.ends_with('!') { "" } else { "." };
+        Said { loudness, text: text + stop, then: Vec::new() }
+    }
 }
 
 /// What an event leads to.
@@ -112,28 +122,41 @@ impl Backend {
         let mut state = self.lock();
         let mut effect = Effect::default();
         let health = &mut state.members[server].health;
-        let before = health.admin();
+        let (before, was) = (health.admin(), health.operation());
         if before == admin {
             return effect;
         }
-        health.set_admin(admin);
-        let operation = health.operation();
+        health.set_admin(admin, now);
+        let is_down = health.operation() == Operation::Stopped;
+        let moved = self.apply(&mut state, server, now, &mut effect);
         let name = self.name_of(server);
+        let up = if is_down { "DOWN" } else { "UP" };
+        let tally = |operation| self.tally(&state, server, operation, moved);
+        let mut loudness = Loudness::Notice;
         let text = match (before, admin) {
-            (Admin { maintenance: false, .. }, Admin { maintenance: true, .. })
-                if operation == Operation::Stopped =>
-            {
-                format!("{name} was DOWN and now enters maintenance")
+            (Admin { maintenance: false, .. }, Admin { maintenance: true, .. }) => match was {
+                Operation::Stopped => format!("{name} was DOWN and now enters maintenance"),
+                _ => {
+                    if was == Operation::Running {
+                        loudness = Loudness::Alert;
+                    }
+                    format!("{name} is going DOWN for maintenance{}", tally(Operation::Stopped))
+                }
+            },
+            (Admin { maintenance: true, .. }, _) => {
+                let ready = if admin.drain { "DRAIN" } else { "READY" };
+                format!("{name} is {up}/{ready} (leaving forced maintenance)")
             }
-            (Admin { maintenance: false, .. }, Admin { maintenance: true, .. }) => {
-                format!("{name} is going DOWN for maintenance")
+            (Admin { drain: false, .. }, _) => {
+                format!("{name} enters drain state{}", tally(was))
             }
-            (Admin { maintenance: true, .. }, _) => format!("{name} leaves forced maintenance"),
-            (Admin { drain: false, .. }, _) => format!("{name} enters drain state"),
-            (Admin { drain: true, .. }, _) => format!("{name} leaves forced drain"),
+            (Admin { drain: true, .. }, _) => format!("{name} is {up} (leaving forced drain)"),
         };
-        effect.said.push(Said { loudness: Loudness::Notice, text });
-        self.apply(&mut state, server, now, &mut effect);
+        let mut said = Said::new(loudness, text);
+        if admin.maintenance && was != Operation::Stopped {
+            said.then = self.partings(server, Operation::Stopped);
+        }
+        effect.said.insert(0, said);
         effect
     }
 
@@ -203,12 +226,9 @@ impl Backend {
         };
         let shown = state.members[server].health.shown(checker, config.weight);
         let (proxy, name, why) = (&self.config.name, &config.name, reason(outcome));
-        Said {
-            loudness: Loudness::Notice,
-            text: format!(
-                "{kind} check for {backup}server {proxy}/{name} {ended}{why}, status: {shown}"
-            ),
-        }
+        let text =
+            format!("{kind} check for {backup}server {proxy}/{name} {ended}{why}, status: {shown}");
+        Said::new(Loudness::Notice, text)
     }
 
     /// A server's state is another one: what follows, and what is told.
@@ -226,9 +246,6 @@ impl Backend {
         effect.operation = Some(operation);
         let place = effect.said.len();
         let moved = self.apply(state, server, now, effect);
-        let (active, backups) = (state.balancer.active(), state.balancer.backups());
-        let on_backup = if active == 0 && backups > 0 { " Running on backup." } else { "" };
-        let Load { served, queued } = state.members[server].load();
         let name = self.name_of(server);
         let (word, loudness) = match operation {
             Operation::Stopped if was_stopping => ("DOWN", Loudness::Notice),
@@ -236,31 +253,42 @@ impl Backend {
             Operation::Stopping => ("stopping", Loudness::Notice),
             Operation::Running => ("UP", Loudness::Notice),
         };
-        let text = match operation {
-            Operation::Stopped => format!(
-                "{name} is {word}{why}. {active} active and {backups} backup servers left.{on_backup} \
-                 {served} sessions active, {moved} requeued, {queued} remaining in queue"
-            ),
-            _ => format!(
-                "{name} is {word}{why}. {active} active and {backups} backup servers online.{on_backup} \
-                 {moved} sessions requeued, {queued} total in queue"
-            ),
-        };
-        effect.said.insert(place, Said { loudness, text });
-        self.tell_streams(server, operation);
+        let text = format!("{name} is {word}{why}{}", self.tally(state, server, operation, moved));
+        let then = self.partings(server, operation);
+        effect.said.insert(place, Said { then, ..Said::new(loudness, text) });
     }
 
-    /// Streams that are to leave because of a change are told.
-    fn tell_streams(&self, server: usize, operation: Operation) {
-        let config = &self.config.servers[server];
-        if operation == Operation::Stopped && config.shutdown_when_down {
-            self.mail.tell_all(News::Leave(self.id_of(server), Parting::Down));
+    /// The servers and streams that are left after a change.
+    fn tally(&self, state: &State, server: usize, operation: Operation, moved: usize) -> String {
+        let (active, backups) = (state.balancer.active(), state.balancer.backups());
+        let on_backup = if active == 0 && backups > 0 { " Running on backup." } else { "" };
+        let Load { served, queued } = state.members[server].load();
+        match operation {
+            Operation::Stopped => format!(
+                ". {active} active and {backups} backup servers left.{on_backup} {served} sessions active, \
+                 {moved} requeued, {queued} remaining in queue"
+            ),
+            _ => format!(
+                ". {active} active and {backups} backup servers online.{on_backup} {moved} sessions requeued, \
+                 {queued} total in queue"
+            ),
         }
-        if operation == Operation::Running && config.shutdown_backups_when_up && !config.backup {
-            let backups = self.config.servers.iter().enumerate().filter(|(_, other)| other.backup);
-            for (backup, _) in backups {
-                self.mail.tell_all(News::Leave(self.id_of(backup), Parting::ActiveUp));
+    }
+
+    /// What makes streams leave because of a change.
+    fn partings(&self, server: usize, operation: Operation) -> Vec<News> {
+        let config = &self.config.servers[server];
+        match operation {
+            Operation::Stopped if config.shutdown_when_down => {
+                vec![News::Leave(self.id_of(server), Parting::Down)]
             }
+            Operation::Running if config.shutdown_backups_when_up && !config.backup => {
+                let all = self.config.servers.iter().enumerate();
+                let backups = all.filter(|(_, other)| other.backup);
+                let leave = |(at, _)| News::Leave(self.id_of(at), Parting::ActiveUp);
+                backups.map(leave).collect()
+            }
+            _ => Vec::new(),
         }
     }
 
@@ -286,7 +314,7 @@ impl Backend {
         if before > 0 && after == 0 {
             let kind = if self.config.kind.is_frontend() { "proxy" } else { "backend" };
             let text = format!("{kind} {} has no server available!", self.config.name);
-            effect.said.push(Said { loudness: Loudness::Emergency, text });
+            effect.said.push(Said::new(Loudness::Emergency, text));
         }
         moved
     }

@@ -42,6 +42,13 @@ pub(super) fn judge(
     if bytes.len() < expect.min_recv && !is_final {
         return Judgement::NeedsMore;
     }
+    let is_http = plan.health_check.kind == CheckKind::Http;
+    if bytes.is_empty() && is_final && !is_http {
+        let status = expect.error_status.unwrap_or(CheckStatus::L7Rsp);
+        let number = plan.health_check.number_of(step);
+        let text = format!("TCPCHK got an empty response at step {number}");
+        return Judgement::Failed(status, 0, text + &comment_of(plan, step));
+    }
     let http = Http::parse(bytes);
     let code = http.as_ref().map_or(0, |http| u32::from(http.status));
     let matched = match (matches(expect, bytes, http.as_ref(), is_final), is_final) {
@@ -58,26 +65,28 @@ pub(super) fn judge(
     };
     if matched != expect.is_negated {
         let status = expect.ok_status.unwrap_or(CheckStatus::L7Ok);
-        return Judgement::Passed(status, code, told(&expect.on_success, said));
+        return Judgement::Passed(status, code, told(&expect.on_success, String::new()));
     }
     // A server that drains says so with this status.
     if code == 404 && plan.health_check.disable_on_404 {
-        return Judgement::Passed(CheckStatus::L7OkConditional, code, said);
+        return Judgement::Passed(CheckStatus::L7OkConditional, code, String::new());
     }
-    let is_http = plan.health_check.kind == CheckKind::Http;
     if is_http && http.is_none() {
         return Judgement::Failed(CheckStatus::L7Rsp, 0, String::new());
     }
     let usual = match plan.health_check.kind {
-        CheckKind::Script => unwanted(expect, step, matched),
-        _ if said.is_empty() && is_http => unwanted(expect, step, matched),
+        CheckKind::Script => unwanted(expect, plan, step, matched),
+        _ if said.is_empty() && is_http => unwanted(expect, plan, step, matched),
         _ => said,
     };
     let usual_status = if is_http { CheckStatus::L7Status } else { CheckStatus::L7Rsp };
     let status = expect.error_status.unwrap_or(usual_status);
+    Judgement::Failed(status, code, told(&expect.on_error, usual) + &comment_of(plan, step))
+}
+
+fn comment_of(plan: &Plan, step: usize) -> String {
     let comment = plan.health_check.steps[step].comment.as_ref();
-    let comment = comment.map(|text| format!(" comment: {text}")).unwrap_or_default();
-    Judgement::Failed(status, code, told(&expect.on_error, usual) + &comment)
+    comment.map(|text| format!(" comment: {text}")).unwrap_or_default()
 }
 
 fn first_line(bytes: &[u8]) -> String {
@@ -85,7 +94,7 @@ fn first_line(bytes: &[u8]) -> String {
     String::from_utf8_lossy(&bytes[..end]).trim_start().to_string()
 }
 
-fn unwanted(expect: &Expect, step: usize, matched: bool) -> String {
+fn unwanted(expect: &Expect, plan: &Plan, step: usize, matched: bool) -> String {
     let verb = if matched { "matched unwanted" } else { "did not match" };
     let what = match &expect.answer {
         Answer::Bytes(bytes, Text::Plain) | Answer::HttpBody(bytes) => {
@@ -98,9 +107,11 @@ fn unwanted(expect: &Expect, step: usize, matched: bool) -> String {
         Answer::Matches(_, Text::Hexadecimal) => " (binary regex)".into(),
         Answer::HttpStatus(_) => "(status codes)".into(),
         Answer::HttpHeader(_) => " (header pattern)".into(),
-        Answer::MysqlGreeting | Answer::MysqlOk | Answer::LdapBound => " (custom function)".into(),
+        Answer::MysqlGreeting | Answer::MysqlOk | Answer::LdapBound | Answer::Line => {
+            " (custom function)".into()
+        }
     };
-    format!("TCPCHK {verb} content{what} at step {}", step + 1)
+    format!("TCPCHK {verb} content{what} at step {}", plan.health_check.number_of(step))
 }
 
 /// What a step waits for, in a word.
@@ -121,7 +132,7 @@ pub(super) fn shown(expect: &Expect) -> String {
             format!("expect HTTP body content '{}'", String::from_utf8_lossy(bytes))
         }
         Answer::HttpBodyMatches(_) => "expect HTTP body regex".into(),
-        Answer::MysqlGreeting | Answer::MysqlOk | Answer::LdapBound => {
+        Answer::MysqlGreeting | Answer::MysqlOk | Answer::LdapBound | Answer::Line => {
             "expect custom function".into()
         }
     }
@@ -139,6 +150,7 @@ fn matches(expect: &Expect, bytes: &[u8], http: Option<&Http<'_>>, is_final: boo
         Answer::Matches(pattern, Text::Hexadecimal) => {
             found(pattern.is_match(hexadecimal(bytes).as_bytes()))
         }
+        Answer::Line => found(is_final || bytes.contains(&b'\n')),
         Answer::MysqlGreeting => mysql_greeting(bytes),
         Answer::MysqlOk => mysql_ok(bytes),
         Answer::LdapBound => ldap_bound(bytes),
@@ -371,7 +383,7 @@ mod tests {
         assert_eq!(http("HTTP/1.0 200 O", false), Judgement::NeedsMore);
         assert_eq!(
             http("HTTP/1.0 200 OK\r\n\r\n", false),
-            Judgement::Passed(CheckStatus::L7Ok, 200, "OK".into())
+            Judgement::Passed(CheckStatus::L7Ok, 200, String::new())
         );
         assert_eq!(
             http("HTTP/1.1 503 Down For Now\r\nA: b\r\n\r\n", false),
@@ -379,7 +391,7 @@ mod tests {
         );
         assert_eq!(
             http("HTTP/1.1 404 Gone\r\n\r\n", false),
-            Judgement::Passed(CheckStatus::L7OkConditional, 404, "Gone".into())
+            Judgement::Passed(CheckStatus::L7OkConditional, 404, String::new())
         );
         assert_eq!(http("SSH-2.0", false), Judgement::Failed(CheckStatus::L7Rsp, 0, String::new()));
     }

@@ -166,7 +166,7 @@ impl CheckDraft {
 /// A script that does not begin with a connection is given one.
 fn with_connection(mut steps: Vec<CheckStep>) -> Arc<[CheckStep]> {
     if !matches!(steps.first().map(|step| &step.action), Some(CheckAction::Connect(_))) {
-        steps.insert(0, step(CheckAction::Connect(CheckConnect::default()), None));
+        steps.insert(0, step(CheckAction::Connect(CheckConnect::implicit()), None));
     }
     steps.into()
 }
@@ -455,7 +455,7 @@ mod tests {
         for (name, words, count) in [
             ("option redis-check", "", 3),
             ("option ssl-hello-chk", "", 3),
-            ("option ldap-check", "", 3),
+            ("option ldap-check", "", 4),
             ("option smtpchk", "EHLO me", 7),
             ("option pgsql-check", "user xlb", 4),
             ("option mysql-check", "", 2),

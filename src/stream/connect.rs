@@ -46,12 +46,15 @@ impl<C: Copy + Eq + std::fmt::Debug> Stream<C> {
                     None
                 }
                 State::Queued { ticket, deadline } => {
+                    let turns = world.shared.backend(self.backend).turns(ticket);
                     match world.shared.backend(self.backend).turn(ticket) {
                         Turn::Server(server) => {
+                            self.turns += turns;
                             self.take(server, world, now);
                             None
                         }
                         Turn::AskAgain => {
+                            self.turns += turns;
                             self.state = State::Assign;
                             self.bound = None;
                             None
@@ -111,10 +114,6 @@ impl<C: Copy + Eq + std::fmt::Debug> Stream<C> {
             Assigned::Queued(ticket) => {
                 let wait = backend.config.timeouts.queue.or(backend.config.timeouts.connect);
                 let deadline = wait.map(|wait| now + wait);
-                match backend.queue_of(ticket) {
-                    Some(server) => self.place_at_server = backend.load(server).queued,
-                    None => self.place_at_backend = backend.queue_len() as u32,
-                }
                 self.state = State::Queued { ticket, deadline };
             }
             Assigned::QueueFull

@@ -7,6 +7,7 @@
 use std::time::Duration;
 
 use super::{Cause, End, State, Stream, World};
+use crate::backend::Turns;
 use crate::clock::Instant;
 use crate::config::model::{Carrier, Expression, Kind, Logs, ProxyIndex, Value, Way};
 use crate::log_format::Stage;
@@ -80,8 +81,8 @@ pub struct StreamRecord {
     pub retries: u32,
     /// One of them went to another server.
     pub is_redispatched: bool,
-    /// Its places in the queues of the server and of the backend, from 1; 0: it had no need to wait.
-    pub queues: [u32; 2],
+    /// Which turns of the queues were its.
+    pub turns: Turns,
     /// What the expressions of the format, and of `log-format-sd`, found.
     pub values: [Vec<Option<Vec<u8>>>; 2],
 }
@@ -204,8 +205,12 @@ impl<C: Copy + Eq + std::fmt::Debug> Stream<C> {
             _ => -1,
         };
         let session_at = self.session_at;
-        let is_queued = matches!(self.state, State::Queued { .. });
-        let waited_until = self.assigned_at.or(is_queued.then_some(now));
+        let mut turns = self.turns;
+        let mut waited_until = self.assigned_at;
+        if let State::Queued { ticket, .. } = self.state {
+            turns += world.shared.backend(self.backend).turns(ticket);
+            waited_until = waited_until.or(Some(now));
+        }
         // What has been left by then counts the others only, as in HAProxy.
         let others = u32::from(!self.is_early);
         let of_backend = match self.has_entered {
@@ -253,7 +258,7 @@ impl<C: Copy + Eq + std::fmt::Debug> Stream<C> {
             ],
             retries: self.retries,
             is_redispatched: self.is_redispatched,
-            queues: [self.place_at_server, self.place_at_backend],
+            turns,
             values,
         });
     }

@@ -71,6 +71,7 @@ pub fn config(options: &[&str], binds: &[SocketAddr], servers: &[SocketAddr]) ->
 
 pub struct Balancer<'a> {
     lab: &'a Lab,
+    kind: Kind,
     process: Process,
 }
 
@@ -82,14 +83,24 @@ impl<'a> Balancer<'a> {
 
     /// With a worker for each of the two queues, as far as there are cores.
     pub fn start(lab: &'a Lab, config: &str) -> Self {
+        Self::start_as(lab, kind(), config)
+    }
+
+    /// One of the two, whichever is under test.
+    pub fn start_as(lab: &'a Lab, kind: Kind, config: &str) -> Self {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        Self::start_on(lab, if cores > 1 { "0-1" } else { "0" }, config)
+        let is_single = lab.shape.queues == 1 || cores == 1;
+        Self::start_kind_on(lab, kind, if is_single { "0" } else { "0-1" }, config)
     }
 
     /// On eth0, unless the configuration names its interfaces.
     pub fn start_on(lab: &'a Lab, cores: &str, config: &str) -> Self {
+        Self::start_kind_on(lab, kind(), cores, config)
+    }
+
+    fn start_kind_on(lab: &'a Lab, kind: Kind, cores: &str, config: &str) -> Self {
         let file = lab.file("test.cfg", config);
-        let process = match kind() {
+        let process = match kind {
             Kind::Xlb => {
                 let mut arguments = vec!["--cores", cores, "-c", &file];
                 if is_on_kernel() {
@@ -101,8 +112,8 @@ impl<'a> Balancer<'a> {
             }
             Kind::HaProxy => lab.spawn(&lab.lb, "haproxy", &["-db", "-f", &file]),
         };
-        let mut balancer = Self { lab, process };
-        match kind() {
+        let mut balancer = Self { lab, kind, process };
+        match kind {
             Kind::Xlb => balancer.process.wait_for_log("xlb is ready"),
             Kind::HaProxy => balancer.wait_for_kernel_listeners(config),
         }
@@ -114,7 +125,7 @@ impl<'a> Balancer<'a> {
         let status = self.process.stop(Signal::SIGTERM);
         let log = self.process.log();
         assert!(!log.contains("panicked"), "the balancer panicked: {log}");
-        if kind() == Kind::Xlb {
+        if self.kind == Kind::Xlb {
             assert!(status.success(), "SIGTERM ended xlb with {status}: {log}");
             assert!(!has_program(&self.lab.lb), "an XDP program is left on the interface");
         }
@@ -130,7 +141,7 @@ impl<'a> Balancer<'a> {
 
     /// What it says of itself; HAProxy says nothing.
     pub fn dump(&self) -> Option<Dump> {
-        (kind() == Kind::Xlb).then(|| {
+        (self.kind == Kind::Xlb).then(|| {
             let before = self.process.log().len();
             self.process.signal(Signal::SIGHUP);
             let mut text = String::new();
@@ -149,7 +160,7 @@ impl<'a> Balancer<'a> {
 
     /// Waits for its numbers to come to a state; with HAProxy there is nothing to wait for.
     pub fn wait_for_dump(&self, what: &str, patience: Duration, holds: impl Fn(&Dump) -> bool) {
-        if kind() == Kind::HaProxy {
+        if self.kind == Kind::HaProxy {
             return;
         }
         let mut last = None;

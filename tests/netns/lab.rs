@@ -63,6 +63,7 @@ pub struct Lab {
     pub srv1: Netns,
     pub srv2: Netns,
     pub far: Netns,
+    pub shape: Shape,
     pub dir: PathBuf,
     _one: MutexGuard<'static, ()>,
 }
@@ -92,6 +93,7 @@ impl Lab {
             srv1: netns("srv1"),
             srv2: netns("srv2"),
             far: netns("far"),
+            shape,
             dir,
             _one: one,
         }

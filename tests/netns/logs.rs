@@ -334,20 +334,24 @@ backend checked\n    server s1 {SRV1}:9000 check inter 100ms fall 1 rise 1\n    
 }
 
 /// The next line about a stream, without what differs from run to run.
-fn next_line(log: &UdpSocket) -> String {
-    let mut bytes = [0; 2000];
+pub fn next_line(log: &UdpSocket) -> String {
     loop {
-        let len = match log.recv(&mut bytes) {
-            Ok(len) => len,
-            Err(_) => return "nothing".into(),
-        };
-        let line = String::from_utf8_lossy(&bytes[..len]);
-        let (_, text) = line.split_once("]: ").expect("a header with a pid");
-        // A server without checks may be told of at start.
-        if !text.contains("has no server available") {
-            return masked(text.trim_end_matches('\n'));
+        match next_line_of_all(log) {
+            // A server without checks may be told of at start.
+            Some(line) if line.contains("has no server available") => {}
+            Some(line) => return line,
+            None => return "nothing".into(),
         }
     }
+}
+
+/// The next line of any kind; `None`: none has come within the socket's time limit.
+pub fn next_line_of_all(log: &UdpSocket) -> Option<String> {
+    let mut bytes = [0; 2000];
+    let len = log.recv(&mut bytes).ok()?;
+    let line = String::from_utf8_lossy(&bytes[..len]);
+    let (_, text) = line.split_once("]: ").expect("a header with a pid");
+    Some(masked(text.trim_end_matches('\n')))
 }
 
 fn masked(text: &str) -> String {
@@ -363,8 +367,8 @@ fn masked(text: &str) -> String {
             if let Some((client, _)) = word.split_once(':').filter(|(c, _)| *c == "CLIENT") {
                 return format!("{client}:P");
             }
-            if word.ends_with("ms.") {
-                return "Nms.".into();
+            if let Some(end @ ("ms." | "ms,")) = word.get(word.len().saturating_sub(3)..) {
+                return format!("N{end}");
             }
             if timers.len() == 3 && timers.iter().all(|timer| timer.parse::<i64>().is_ok()) {
                 let mask = |timer: &&str| match (*timer, timer.starts_with('+')) {

@@ -13,6 +13,7 @@ mod balancer;
 mod bytes;
 mod command;
 mod crowd;
+mod differential;
 mod failures;
 mod flood;
 mod lab;
@@ -110,6 +111,20 @@ const TESTS: &[(&str, Needs, fn())] = &[
     ("proxy_header::a_header_is_passed_on", Any, proxy_header::a_header_is_passed_on),
     ("logs::lines_are_haproxys", Any, logs::lines_are_haproxys),
     ("logs::other_lines_are_haproxys", Any, logs::other_lines_are_haproxys),
+    ("differential::servers_are_chosen_alike", Any, differential::servers_are_chosen_alike),
+    (
+        "differential::servers_that_are_not_to_be_had_alike",
+        Any,
+        differential::servers_that_are_not_to_be_had_alike,
+    ),
+    ("differential::queues_are_alike", Any, differential::queues_are_alike),
+    ("differential::checks_are_alike", Any, differential::checks_are_alike),
+    ("differential::agents_are_heard_alike", Any, differential::agents_are_heard_alike),
+    (
+        "differential::what_follows_from_checks_is_alike",
+        Any,
+        differential::what_follows_from_checks_is_alike,
+    ),
     ("rules::the_door", Any, rules::the_door),
     ("rules::a_monitor_is_let_go", Xlb, rules::a_monitor_is_let_go),
     ("rules::what_the_client_says", Any, rules::what_the_client_says),

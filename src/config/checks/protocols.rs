@@ -8,7 +8,7 @@
 use std::sync::Arc;
 
 use super::super::model::{
-    Answer, CheckAction, CheckStatus, CheckStep, Expect, Pattern, Text, Told,
+    Answer, CheckAction, CheckConnect, CheckStatus, CheckStep, Expect, Pattern, Text, Told,
 };
 use super::super::parser::Line;
 use super::super::report::Fault;
@@ -27,6 +27,10 @@ pub(super) fn steps(name: &str, line: &Line<'_>) -> Result<Option<Vec<CheckStep>
     };
     line.at_most(0)?;
     Ok(Some(steps))
+}
+
+fn connect() -> CheckStep {
+    step(CheckAction::Connect(CheckConnect::default()), None)
 }
 
 fn send(bytes: &[u8]) -> CheckStep {
@@ -90,9 +94,12 @@ fn ldap() -> Vec<CheckStep> {
     vec![
         send(&BIND),
         expect(Expect {
-            error_status: Some(CheckStatus::L7Status),
             min_recv: 14,
-            on_success: Told::Text("Success".into()),
+            on_error: Told::Text("Not LDAPv3 protocol".into()),
+            ..Expect::new(Answer::Matches(pattern("^30"), Text::Hexadecimal))
+        }),
+        expect(Expect {
+            error_status: Some(CheckStatus::L7Status),
             ..Expect::new(Answer::LdapBound)
         }),
     ]
@@ -115,6 +122,7 @@ fn smtp(line: &Line<'_>) -> Result<Vec<CheckStep>, Fault> {
         })
     };
     Ok(vec![
+        connect(),
         answer("^[0-9]{3}[- \r]", CheckStatus::L7Rsp),
         answer("^2[0-9]{2}[- \r]", CheckStatus::L7Status),
         send(hello.as_bytes()),
@@ -152,18 +160,17 @@ fn pgsql(line: &Line<'_>) -> Result<Vec<CheckStep>, Fault> {
         on_error: Told::Text("PostgreSQL unknown error".into()),
         ..Expect::new(Answer::Matches(pattern("^52000000[0-9A-F]{2}000000"), Text::Hexadecimal))
     };
-    Ok(vec![send(&packet), expect(no_error), expect(asks)])
+    Ok(vec![connect(), send(&packet), expect(no_error), expect(asks)])
 }
 
 /// The greeting of MySQL, and with a user a handshake response and its answer (protocol 4.1 or before).
 fn mysql(line: &Line<'_>) -> Result<Vec<CheckStep>, Fault> {
     let greeting = expect(Expect {
         error_status: Some(CheckStatus::L7Rsp),
-        on_success: Told::Text("MySQL server is ok".into()),
         ..Expect::new(Answer::MysqlGreeting)
     });
     let (user, is_old) = match line.arguments {
-        [] => return Ok(vec![greeting]),
+        [] => return Ok(vec![connect(), greeting]),
         ["user", user] | ["user", user, "post-41"] => (user, false),
         ["user", user, "pre-41"] => (user, true),
         ["user", _, word] => {
@@ -208,5 +215,5 @@ fn mysql(line: &Line<'_>) -> Result<Vec<CheckStep>, Fault> {
         on_success: Told::Text("MySQL server is ok".into()),
         ..Expect::new(Answer::MysqlOk)
     });
-    Ok(vec![greeting, send(&packets), ok])
+    Ok(vec![connect(), greeting, send(&packets), ok])
 }

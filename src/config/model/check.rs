@@ -17,11 +17,21 @@ pub struct HealthCheck {
     pub disable_on_404: bool,
 }
 
+impl HealthCheck {
+    /// The number of a step as HAProxy counts: from 1; 0 is a connection that no line of the script asks for.
+    pub fn number_of(&self, step: usize) -> usize {
+        let is_implicit = |step: &CheckStep| {
+            matches!(step.action, CheckAction::Connect(CheckConnect { is_implicit: true, .. }))
+        };
+        step + 1 - usize::from(self.steps.first().is_some_and(is_implicit))
+    }
+}
+
 impl Default for HealthCheck {
     /// Nothing beyond the connection.
     fn default() -> Self {
         let connect =
-            CheckStep { action: CheckAction::Connect(CheckConnect::default()), comment: None };
+            CheckStep { action: CheckAction::Connect(CheckConnect::implicit()), comment: None };
         HealthCheck { kind: CheckKind::Connect, steps: Arc::from([connect]), disable_on_404: false }
     }
 }
@@ -68,6 +78,15 @@ pub struct CheckConnect {
     pub port: Option<u16>,
     /// `send-proxy`
     pub send_proxy: bool,
+    /// No line asks for it: the script begins with something else.
+    pub is_implicit: bool,
+}
+
+impl CheckConnect {
+    /// The connection of a script that does not begin with one.
+    pub fn implicit() -> Self {
+        CheckConnect { is_implicit: true, ..CheckConnect::default() }
+    }
 }
 
 /// An answer that is waited for.
@@ -141,6 +160,8 @@ pub enum Answer {
     MysqlOk,
     /// It is an LDAPv3 bind response that says success.
     LdapBound,
+    /// A line, or what there is at the end.
+    Line,
 }
 
 /// Whether a step was written as text or as hexadecimal digits.
