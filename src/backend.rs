@@ -413,12 +413,19 @@ impl Member {
 }
 
 /// Where a server is, for a client that came to `local_port`; `None` when the offset leads out of range.
-pub fn server_address(server: &Server, local_port: u16) -> Option<SocketAddr> {
-    let port = match server.port {
-        ServerPort::Fixed(port) => port,
-        ServerPort::Offset(offset) => u16::try_from(i32::from(local_port) + offset).ok()?,
+pub fn server_address(server: &Server, aimed_at: Option<SocketAddr>) -> Option<SocketAddr> {
+    let port = match (server.port, aimed_at) {
+        (ServerPort::Fixed(port), _) => port,
+        (ServerPort::Offset(offset), Some(aimed_at)) => {
+            u16::try_from(i32::from(aimed_at.port()) + offset).ok()?
+        }
+        (ServerPort::Offset(_), None) => return None,
     };
-    Some(SocketAddr::new(server.address, port))
+    let ip = match aimed_at {
+        Some(aimed_at) if server.address.is_unspecified() => aimed_at.ip(),
+        _ => server.address,
+    };
+    Some(SocketAddr::new(ip, port))
 }
 
 /// How warm a server is, in percent, that came up so long ago.

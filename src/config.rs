@@ -44,6 +44,7 @@ mod parser;
 mod proxy;
 mod reader;
 mod report;
+mod ring;
 mod rules;
 mod samples;
 mod server;

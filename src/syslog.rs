@@ -6,6 +6,7 @@
 //! Never: keeps a worker waiting: what finds no room in the queue is counted and gone
 
 mod frame;
+mod ring;
 mod sink;
 
 use std::sync::Arc;
@@ -16,11 +17,14 @@ use crossbeam::channel::{Receiver, Sender, bounded};
 use jiff::tz::TimeZone;
 
 use crate::clock::{Clock, Instant};
-use crate::config::model::{Config, Global, LogLine, Logs, Proxy, ProxyIndex};
+use crate::config::model::{
+    Config, Global, LogAddress, LogLine, LogTarget, Logs, Proxy, ProxyIndex, Ring as RingConfig,
+};
 use crate::log_format::{Dates, Endpoint, Process, Record};
 use crate::stream::{StreamRecord, Tells};
 use crate::transport::Ends;
 use frame::{Frame, Names};
+use ring::Rings;
 use sink::Sinks;
 
 /// Records that may wait for the thread.
@@ -63,7 +67,7 @@ impl Logger {
     pub fn start(config: &Config, clock: Clock) -> std::io::Result<(Logger, JoinHandle<()>)> {
         let (sender, receiver) = bounded(QUEUE_MAX);
         let counters = Arc::new(LogCounters::default());
-        let writer = Writer::new(config, clock, counters.clone());
+        let writer = Writer::new(config, clock, counters.clone())?;
         let thread =
             std::thread::Builder::new().name("log".into()).spawn(move || writer.run(&receiver))?;
         Ok((Logger { sender, counters }, thread))
@@ -106,11 +110,16 @@ struct Writer {
 }
 
 impl Writer {
-    fn new(config: &Config, clock: Clock, counters: Arc<LogCounters>) -> Self {
-        let proxies: Vec<Arc<Proxy>> = config.proxies.iter().cloned().map(Arc::new).collect();
-        Writer {
+    fn new(config: &Config, clock: Clock, counters: Arc<LogCounters>) -> std::io::Result<Self> {
+        let mut proxies = config.proxies.clone();
+        for target in proxies.iter_mut().flat_map(|proxy| &mut proxy.logs.targets) {
+            as_the_ring_has_it(target, &config.rings);
+        }
+        let proxies: Vec<Arc<Proxy>> = proxies.into_iter().map(Arc::new).collect();
+        let rings = Rings::start(&config.rings)?;
+        Ok(Writer {
             lines: vec![0; proxies.len()],
-            sinks: Sinks::new(proxies.iter().flat_map(|proxy| &proxy.logs.targets)),
+            sinks: Sinks::new(proxies.iter().flat_map(|proxy| &proxy.logs.targets), rings),
             names: names(&config.global),
             proxies,
             dates: Dates::new(TimeZone::system()),
@@ -118,7 +127,7 @@ impl Writer {
             counters,
             text: Vec::new(),
             structured: Vec::new(),
-        }
+        })
     }
 
     fn run(mut self, entries: &Receiver<Entry>) {
@@ -206,6 +215,15 @@ impl Writer {
             };
             counter.fetch_add(1, Ordering::Relaxed);
         }
+    }
+}
+
+/// What a target does not say its ring does.
+fn as_the_ring_has_it(target: &mut LogTarget, rings: &[RingConfig]) {
+    let LogAddress::Ring(name) = &target.address else { return };
+    if let Some(ring) = rings.iter().find(|ring| ring.name == *name) {
+        target.format = target.format.or(Some(ring.framing));
+        target.max_len = target.max_len.min(ring.max_len);
     }
 }
 

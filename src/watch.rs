@@ -14,7 +14,8 @@ use crate::check::{AgentVerdict, AgentWord, Check, Plan, Step, agent_words};
 use crate::clock::Instant;
 use crate::config::model::{
     AgentCheck, Answer, Carrier, CheckAction, CheckConnect, CheckKind, CheckStatus, CheckStep,
-    CheckTimes, Config, Expect, HealthCheck, ProxyIndex, Server, ServerId, SourceAddress, Told,
+    CheckTimes, Config, Expect, HealthCheck, ProxyIndex, Server, ServerId, ServerSource,
+    SourceAddress, Told,
 };
 use crate::health::{Admin, Checker, Outcome};
 use crate::shared::{Saying, Shared};
@@ -175,7 +176,9 @@ impl<C: Copy + Eq + std::fmt::Debug> Probe<C> {
             self.running = Some(Check::new(&self.plan, now));
         }
         let check = self.running.as_mut().expect("it was begun");
-        let target = |connect: &CheckConnect| target(self.checker, server, connect);
+        let backend = around.shared.backend(id.proxy).clone();
+        let stated = server.source.as_ref().or(backend.config.source.as_ref());
+        let target = |connect: &CheckConnect| target(self.checker, server, stated, connect);
         match check.process(&self.plan, target, token, around.transport, now) {
             Step::Wait(until) => until,
             Step::Done(outcome) => {
@@ -202,7 +205,12 @@ impl<C: Copy + Eq + std::fmt::Debug> Probe<C> {
 }
 
 /// Where a check goes, and what its connection begins with.
-fn target(checker: Checker, server: &Server, connect: &CheckConnect) -> (ConnectTo, Vec<u8>) {
+fn target(
+    checker: Checker,
+    server: &Server,
+    source: Option<&ServerSource>,
+    connect: &CheckConnect,
+) -> (ConnectTo, Vec<u8>) {
     let times = server.check.as_ref();
     let (address, port) = match checker {
         Checker::Health => {
@@ -217,7 +225,7 @@ fn target(checker: Checker, server: &Server, connect: &CheckConnect) -> (Connect
     let remote = match &server.carrier {
         Carrier::Unix(path) if address.is_none() && port.is_none() => Remote::Unix(path.clone()),
         carrier => {
-            let mut at = server_address(server, 0).unwrap_or((server.address, 0).into());
+            let mut at = server_address(server, None).unwrap_or((server.address, 0).into());
             if let Some(address) = address {
                 at.set_ip(address);
             }
@@ -227,7 +235,8 @@ fn target(checker: Checker, server: &Server, connect: &CheckConnect) -> (Connect
             if *carrier == Carrier::Wire { Remote::Wire(at) } else { Remote::Kernel(at) }
         }
     };
-    let address = match server.source.as_ref().map(|source| source.address) {
+    // Nobody is behind a check: it comes from no client's address.
+    let address = match source.map(|source| source.address) {
         Some(SourceAddress::Fixed(ip)) => Some(ip),
         _ => None,
     };

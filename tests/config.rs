@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 use xlb::config::model::{
-    Balance, Config, Families, Proxy, ProxyIndex, ProxyKind, Redispatch, ServerPort,
+    Balance, Config, Families, LogTransport, Proxy, ProxyIndex, ProxyKind, Redispatch, ServerPort,
 };
 use xlb::config::{
     Environment, Loaded, Report, Scope, Severity, Standing, Surroundings, System, evaluate,
@@ -262,6 +262,36 @@ fn nbproc_counts_workers() {
     assert_eq!(loaded.warnings.len(), 1);
     assert_eq!(loaded.warnings[0].severity, Severity::Notice);
     assert_eq!(good("global\n nbproc 3\n nbthread 2\n").global.nbthread, Some(2));
+}
+
+#[test]
+fn rings_wait_for_lines() {
+    let text = "ring r\n description \"lines for the collector\"\n format rfc5424\n maxlen 2000\n size 64k\n\
+                \x20timeout connect 2s\n server c 192.0.2.7:6514 log-proto octet-count\n server d 192.0.2.8:514\n\
+                global\n log ring@r local0\n";
+    let config = good(text);
+    let ring = &config.rings[0];
+    assert_eq!((&*ring.name, ring.max_len, ring.size), ("r", 2000, 65_536));
+    assert_eq!(ring.connect_timeout, Some(Duration::from_secs(2)));
+    let servers: Vec<_> = ring.servers.iter().map(|s| (s.address.port(), s.transport)).collect();
+    assert_eq!(servers, [(6514, LogTransport::OctetCount), (514, LogTransport::Legacy)]);
+    for (text, complaint) in [
+        ("ring\n", "missing ring name"),
+        ("ring r\nring r\n", "'r' is already defined at line 1"),
+        ("ring r\n size x\n", "'size'"),
+        ("ring r\n format nope\n", "unknown log format 'nope'"),
+        ("ring r\n server s\n", "expects <name> and <address>"),
+        ("ring r\n server s 192.0.2.1\n", "needs a port"),
+        ("ring r\n server s 192.0.2.1:1 log-proto x\n", "'log-proto' expects"),
+        ("ring r\n server s 192.0.2.1:1 ssl\n", "'ssl' is not supported by xlb yet"),
+        (
+            "ring good\nglobal\n log ring@goods local0\n",
+            "unable to find ring 'goods'; did you mean 'good'?",
+        ),
+    ] {
+        let report = parse(text).expect_err(text).to_string();
+        assert!(report.contains(complaint), "{text}: {report}");
+    }
 }
 
 #[test]
@@ -588,6 +618,7 @@ fn the_manual_has_every_word_and_no_other() {
         (Scope::Proxy, "Proxies"),
         (Scope::Bind, "Parameters of bind"),
         (Scope::Server, "Parameters of server"),
+        (Scope::Ring, "Rings"),
     ] {
         let known: BTreeSet<String> = keywords(scope)
             .filter(|keyword| keyword.standing != Standing::Unsupported)
@@ -603,7 +634,8 @@ fn the_manual_has_every_word_and_no_other() {
 
 /// Words that some line of some file has, and some that none has.
 fn any_word() -> impl Strategy<Value = String> {
-    let scopes = [Scope::Section, Scope::Global, Scope::Proxy, Scope::Bind, Scope::Server];
+    let scopes =
+        [Scope::Section, Scope::Global, Scope::Proxy, Scope::Bind, Scope::Server, Scope::Ring];
     let known: Vec<String> = scopes
         .into_iter()
         .flat_map(|scope| keywords(scope).map(|keyword| keyword.name.to_string()))
@@ -641,6 +673,7 @@ fn no_active_word_panics() {
         (Scope::Proxy, "listen l\n "),
         (Scope::Bind, "listen l\n bind :1 "),
         (Scope::Server, "listen l\n server s 192.0.2.1:1 "),
+        (Scope::Ring, "ring r\n "),
     ] {
         for keyword in keywords(scope) {
             for arguments in ["", " 1", " x", " 1 x", " x y z", " -1", " 1s"] {
@@ -691,6 +724,13 @@ const BOTH_ACCEPT: &[(In, &str)] = &[
     (Listen, "server s /tmp/xlb check"),
     (Listen, "server s abns@x"),
     (Listen, "acl x src 127.0.0.1"),
+    (
+        File,
+        "ring r\n format rfc3164\n maxlen 1200\n size 32764\n timeout connect 5s\n timeout server 10s\n server s 127.0.0.1:6514 log-proto octet-count\nglobal\n log ring@r local7",
+    ),
+    (Listen, "server s 0.0.0.0:80"),
+    (Listen, "server s :80"),
+    (Listen, "server s 192.0.2.1 check port 80"),
     (Listen, "acl x src 10.0.0.0/8 192.0.2.0/255.255.255.0 ::1"),
     (Listen, "acl x dst_port 80 443 8000:8999 :100 9:"),
     (Listen, "acl x dst_port gt 3 lt 9"),
@@ -876,6 +916,8 @@ const BOTH_ACCEPT: &[(In, &str)] = &[
 const BOTH_REFUSE: &[(In, &str)] = &[
     (Listen, "bind fd@x"),
     (Listen, "server s fd@x"),
+    (Listen, "server s 192.0.2.1 check"),
+    (Listen, "server s 192.0.2.1:+10 check"),
     (Listen, "use_backend l"),
     (Listen, "use_backend l if TRUE"),
     (Listen, "acl"),
@@ -1073,8 +1115,12 @@ const ONLY_HAPROXY_ACCEPTS: &[(In, &str, &str)] = &[
     (Listen, "acl x src_port,div(0)", "a division by zero has no result"),
     (Listen, "acl x dst_port gt", "an operator without a number compares nothing"),
     (Listen, "acl x src 1.2.3", "HAProxy takes 1.2.3 for 1.2.0.3, as old C libraries do"),
+    (
+        File,
+        "global\n log ring@nope local0",
+        "no proxy uses it, so HAProxy never looks for the ring",
+    ),
     (Listen, "mode http", "not yet"),
-    (Listen, "server s 0.0.0.0:80", "not yet: the address that the client aimed at"),
     (File, "userlist u\n user a insecure-password b", "not yet"),
     (Listen, "bind 127.0.0.1:8080", "a connection must have one listener"),
     (Listen, "maxconn x", "HAProxy reads a word that is no number as 0"),

@@ -271,7 +271,8 @@ pub(super) fn sources(
             SourceAddress::ClientIp | SourceAddress::Foreign(_) => ReplyPorts::Reserved,
         };
         let binds = config.proxies.iter().flat_map(|proxy| &proxy.binds);
-        let ends = binds.filter_map(|bind| server_address(server, bind.port));
+        let any = |bind: &Bind| SocketAddr::new(server.address, bind.port);
+        let ends = binds.filter_map(|bind| server_address(server, Some(any(bind))));
         for end in ends {
             let known = sources.servers.entry(end).or_insert(replies);
             if replies == ReplyPorts::Any {

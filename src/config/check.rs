@@ -14,8 +14,9 @@ use super::bind::BindDraft;
 use super::cpu_map;
 use super::global::{GlobalDraft, UnixBind};
 use super::model::{
-    Bind, Carrier, Config, Families, Global, Location, MAXCONN_DEFAULT, OwnAddress, Proxy,
-    ProxyIndex, ProxyKind, Server, ServerId, SocketRights, UnixAddress,
+    Bind, Carrier, CheckAction, Config, Families, Global, Location, LogAddress, MAXCONN_DEFAULT,
+    OwnAddress, Proxy, ProxyIndex, ProxyKind, Ring, Server, ServerId, ServerPort, SocketRights,
+    SourceAddress, UnixAddress,
 };
 use super::names;
 use super::nearest::suggestion;
@@ -26,7 +27,7 @@ use super::server::ServerDraft;
 
 /// Turns drafts into a configuration.
 pub(super) fn finish(parser: Parser<'_>) -> Result<Loaded, Report> {
-    let Parser { context, global, proxies: drafts, maxconn, .. } = parser;
+    let Parser { context, global, proxies: drafts, rings, maxconn, .. } = parser;
     let mut report = context.report;
     let has_errors = report.is_fatal();
     let GlobalDraft { ref unix_bind, .. } = global;
@@ -49,9 +50,11 @@ pub(super) fn finish(parser: Parser<'_>) -> Result<Loaded, Report> {
     names::resolve(&mut proxies, &mut report);
     for proxy in &proxies {
         check_server_names(proxy, &mut report);
+        check_destinations(proxy, &mut report);
     }
     check_listeners(&proxies, &global, &mut report);
     check_sockets(&proxies, &mut report);
+    check_rings(&global, &proxies, &rings, &mut report);
     if !has_errors {
         // A line that was refused may be the very one that a warning would ask for.
         proxies.iter().for_each(|proxy| warn_about(proxy, &mut report));
@@ -60,7 +63,7 @@ pub(super) fn finish(parser: Parser<'_>) -> Result<Loaded, Report> {
         report.alert(None, "Fatal errors found in configuration.".into());
         return Err(report);
     }
-    let config = Config { global, proxies, inactive: context.inactive };
+    let config = Config { global, proxies, rings, inactive: context.inactive };
     Ok(Loaded { config, warnings: report.diagnostics })
 }
 
@@ -304,6 +307,21 @@ fn resolve_tracks(proxies: &mut [Proxy], drafts: &[ProxyDraft], report: &mut Rep
     check_tracks(proxies, report);
 }
 
+/// The rings that `log` lines name.
+fn check_rings(global: &Global, proxies: &[Proxy], rings: &[Ring], report: &mut Report) {
+    let targets = proxies.iter().flat_map(|proxy| &proxy.logs.targets).chain(&global.logs);
+    // Those of `global` are those of many proxies too.
+    let mut told = HashSet::new();
+    for target in targets {
+        let LogAddress::Ring(name) = &target.address else { continue };
+        if rings.iter().all(|ring| ring.name != *name) && told.insert(target.at.clone()) {
+            let hint = suggestion(name, rings.iter().map(|ring| &*ring.name));
+            let text = format!("'log' : unable to find ring '{name}'{hint}.");
+            report.alert(Some(&target.at), text);
+        }
+    }
+}
+
 /// A chain of servers that track each other must end at one that is checked.
 fn check_tracks(proxies: &[Proxy], report: &mut Report) {
     let server = |id: ServerId| &proxies[id.proxy.0].servers[id.index];
@@ -330,6 +348,46 @@ fn check_tracks(proxies: &[Proxy], report: &mut Report) {
             proxy.name, tracker.name, proxies[last.proxy.0].name, tracked.name
         );
         report.alert(Some(&tracker.at), text);
+    }
+}
+
+/// Where a check goes must be known without a client; where the answers to a foreign source come from, before one.
+fn check_destinations(proxy: &Proxy, report: &mut Report) {
+    let connects = || {
+        let steps = proxy.health_check.steps.iter();
+        steps.filter_map(|step| match &step.action {
+            CheckAction::Connect(connect) => Some(connect),
+            _ => None,
+        })
+    };
+    for server in proxy.servers.iter().filter(|server| !matches!(server.carrier, Carrier::Unix(_)))
+    {
+        let name = format!("proxy '{}', server '{}'", proxy.name, server.name);
+        let is_mapped = matches!(server.port, ServerPort::Offset(_));
+        let is_any = server.address.is_unspecified();
+        if let Some(times) = &server.check {
+            if is_mapped && times.port.is_none() && connects().any(|connect| connect.port.is_none())
+            {
+                let text = format!(
+                    "{name} has neither service port nor check port nor tcp_check rule 'connect' with port information."
+                );
+                report.alert(Some(&server.at), text);
+            }
+            if is_any && times.address.is_none() && connects().any(|to| to.address.is_none()) {
+                let text = format!("{name} has no address of its own: its checks need an 'addr'.");
+                report.alert(Some(&server.at), text);
+            }
+        }
+        let source = server.source.as_ref().or(proxy.source.as_ref());
+        let is_foreign = source.is_some_and(|source| {
+            !matches!(source.address, SourceAddress::Any | SourceAddress::Fixed(_))
+        });
+        if is_any && is_foreign {
+            let text = format!(
+                "{name} has no address of its own: with 'usesrc' its answers could not be told from the kernel's."
+            );
+            report.alert(Some(&server.at), text);
+        }
     }
 }
 

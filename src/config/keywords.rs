@@ -21,6 +21,8 @@ pub enum Scope {
     Bind,
     /// A parameter of `server` and `default-server`.
     Server,
+    /// A `ring` section.
+    Ring,
 }
 
 /// How far xlb takes a word.
@@ -140,6 +142,7 @@ fn table(scope: Scope) -> &'static Table {
         Scope::Proxy => &PROXY,
         Scope::Bind => &BIND,
         Scope::Server => &SERVER,
+        Scope::Ring => &RING,
     }
 }
 
@@ -155,7 +158,7 @@ const NEGATABLE: &[&str] = &[
 
 /// Sections.
 const SECTIONS: Table = Table {
-    active: &["backend", "defaults", "frontend", "global", "listen"],
+    active: &["backend", "defaults", "frontend", "global", "listen", "ring"],
     inactive: &[],
     unsupported: &[
         "acme",
@@ -172,10 +175,24 @@ const SECTIONS: Table = Table {
         "peers",
         "program",
         "resolvers",
-        "ring",
         "traces",
         "userlist",
     ],
+};
+
+/// Words of `ring`.
+const RING: Table = Table {
+    active: &[
+        "description",
+        "format",
+        "maxlen",
+        "server",
+        "size",
+        "timeout connect",
+        "timeout server",
+    ],
+    inactive: &[],
+    unsupported: &["backing-file", "default-server", "server-template"],
 };
 
 /// Words of `global`.
@@ -881,8 +898,8 @@ const NOT_NEGATABLE: &[&str] = &[
 mod tests {
     use super::*;
 
-    const SCOPES: [Scope; 5] =
-        [Scope::Section, Scope::Global, Scope::Proxy, Scope::Bind, Scope::Server];
+    const SCOPES: [Scope; 6] =
+        [Scope::Section, Scope::Global, Scope::Proxy, Scope::Bind, Scope::Server, Scope::Ring];
 
     #[test]
     fn every_word_stands_once_and_in_order() {

@@ -106,8 +106,8 @@ fn address_of(word: &str, context: &Context<'_>) -> Result<LogAddress, Fault> {
     if path.starts_with('/') {
         return Ok(LogAddress::Unix(path.into()));
     }
-    if word.starts_with("ring@") {
-        return Err(format!("'log' : '{word}': rings are not supported by xlb yet.").into());
+    if let Some(name) = word.strip_prefix("ring@") {
+        return Ok(LogAddress::Ring(name.into()));
     }
     let udp = word.strip_prefix("udp@").unwrap_or(word);
     let endpoint = address::endpoint(udp).map_err(of_log)?;
@@ -126,7 +126,7 @@ fn address_of(word: &str, context: &Context<'_>) -> Result<LogAddress, Fault> {
     Ok(LogAddress::Udp(SocketAddr::new(ip, port)))
 }
 
-fn framing(word: &str) -> Option<LogFraming> {
+pub(super) fn framing(word: &str) -> Option<LogFraming> {
     Some(match word {
         "local" => LogFraming::Local,
         "rfc3164" => LogFraming::Rfc3164,
@@ -297,7 +297,6 @@ mod tests {
             "/dev/log local0 info err extra",
             "/dev/log len 100",
             "/dev/log sample 3:2 local0",
-            "ring@x local0",
             "fd@x local0",
             "127.0.0.1:0 local0",
         ] {

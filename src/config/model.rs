@@ -25,7 +25,10 @@ pub use check::{
     Expect, HeaderMatch, HealthCheck, InitState, Observe, OnError, Pattern, StringMatch, Text,
     Told,
 };
-pub use log::{LogAddress, LogFraming, LogIdentity, LogLine, LogTarget, Logs, Sampling};
+pub use log::{
+    LogAddress, LogFraming, LogIdentity, LogLine, LogTarget, LogTransport, Logs, Ring, RingServer,
+    Sampling,
+};
 pub use rule::{
     Acl, AclLine, Action, BackendChoice, Condition, EndField, IntRange, IpSet, Matcher, NamePart,
     Rule, TcpRules, Term, TextMatch, TextMethod, UseBackend, UseServer,
@@ -64,6 +67,8 @@ pub struct Config {
     pub global: Global,
     /// The proxies in the order of the file; [`ProxyIndex`] is an index into it.
     pub proxies: Vec<Proxy>,
+    /// The `ring` sections.
+    pub rings: Vec<Ring>,
     /// Words that were understood whose behaviour is not active yet: told once at start.
     pub inactive: Vec<Inactive>,
 }

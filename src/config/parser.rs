@@ -12,10 +12,11 @@ use std::path::PathBuf;
 use super::address::Family;
 use super::global::{self, GlobalDraft};
 use super::keywords::{self, Found, Scope};
-use super::model::{Inactive, Location, ProxyKind};
+use super::model::{Inactive, Location, ProxyKind, Ring};
 use super::nearest::{nearest, suggestion};
 use super::proxy::{self, ProxyDraft};
 use super::report::{Fault, Report};
+use super::ring;
 use super::{Environment, LANGUAGE_VERSION, Loaded, Surroundings, check};
 
 /// A line that says something.
@@ -138,6 +139,8 @@ enum Section {
     Defaults(usize),
     /// An index into [`Parser::proxies`].
     Proxy(usize),
+    /// An index into [`Parser::rings`].
+    Ring(usize),
 }
 
 /// The state between two statements.
@@ -146,6 +149,7 @@ pub(super) struct Parser<'a> {
     pub(super) global: GlobalDraft,
     pub(super) defaults: Vec<ProxyDraft>,
     pub(super) proxies: Vec<ProxyDraft>,
+    pub(super) rings: Vec<Ring>,
     /// `maxconn` of a proxy that says nothing.
     pub(super) maxconn: Option<u32>,
     section: Section,
@@ -168,6 +172,7 @@ impl<'a> Parser<'a> {
             global: GlobalDraft::default(),
             defaults: Vec::new(),
             proxies: Vec::new(),
+            rings: Vec::new(),
             maxconn: env.maxconn,
             section: Section::None,
         }
@@ -228,6 +233,12 @@ impl<'a> Parser<'a> {
                 return line.at_most(0);
             }
             "defaults" => return self.open_defaults(at, arguments),
+            "ring" => {
+                let (ring, verdict) = ring::header(at, arguments, &self.rings);
+                self.rings.push(ring);
+                self.section = Section::Ring(self.rings.len() - 1);
+                return verdict;
+            }
             "frontend" => ProxyKind::Frontend,
             "backend" => ProxyKind::Backend,
             "listen" => ProxyKind::Listen,
@@ -279,6 +290,7 @@ impl<'a> Parser<'a> {
             Section::Global => (Scope::Global, "global"),
             Section::Defaults(_) => (Scope::Proxy, "defaults"),
             Section::Proxy(index) => (Scope::Proxy, self.proxies[index].kind_name()),
+            Section::Ring(_) => (Scope::Ring, "ring"),
         };
         let name = name(scope, words);
         let Some(found) = keywords::find(scope, &name) else {
@@ -305,6 +317,7 @@ impl<'a> Parser<'a> {
             Section::Proxy(index) => {
                 proxy::statement(&mut self.proxies[index], &line, found, context)
             }
+            Section::Ring(index) => ring::statement(&mut self.rings[index], &line, found, context),
             Section::None | Section::Refused => unreachable!("returned above"),
         }
     }
@@ -320,7 +333,9 @@ fn sections() -> impl Iterator<Item = &'static str> {
 
 /// Words whose second word belongs to their name.
 fn is_family(scope: Scope, word: &str) -> bool {
-    word == "stats" || (scope == Scope::Proxy && matches!(word, "option" | "timeout"))
+    word == "stats"
+        || (scope == Scope::Proxy && matches!(word, "option" | "timeout"))
+        || (scope == Scope::Ring && word == "timeout")
 }
 
 /// The name of a statement: its first word, or two.

@@ -8,10 +8,10 @@
 mod checking;
 mod words;
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::ops::RangeInclusive;
 
-use super::address::{self, Host};
+use super::address::{self, Family, Host};
 use super::keywords::{self, Found, Scope};
 use super::model::{Carrier, Server, ServerPort};
 use super::nearest::suggestion;
@@ -50,7 +50,7 @@ pub(super) fn server(
     let mut settings = settings.clone();
     // Before the name is resolved: an error that needs no resolver is found without one.
     let id = parameters(&mut settings, line, words, true, context).map_err(of_line)?;
-    let address = place.addresses(text, context).map_err(of_line)?[0];
+    let address = place.addresses(context).map_err(of_line)?[0];
     let server = settings.server(
         line.at,
         name,
@@ -81,7 +81,7 @@ pub(super) fn template(
     let place = place(text).map_err(of_line)?;
     let mut settings = settings.clone();
     let id = parameters(&mut settings, line, words, true, context).map_err(of_line)?;
-    let addresses = place.addresses(text, context).map_err(of_line)?;
+    let addresses = place.addresses(context).map_err(of_line)?;
     let draft = |(index, number): (usize, u32)| {
         let name = format!("{prefix}{number}");
         let address = addresses.get(index).or(addresses.last()).expect("a name has an address");
@@ -128,7 +128,7 @@ fn place(text: &str) -> Result<Place, Fault> {
     let (carrier, text) = address::carrier(text)?;
     match carrier {
         Carrier::Unix(_) => {
-            let host = Host::Address(IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED));
+            let host = Host::Address(Ipv4Addr::UNSPECIFIED.into());
             return Ok(Place { host, port: ServerPort::Fixed(0), carrier, is_name: false });
         }
         Carrier::Fd(number) => {
@@ -144,14 +144,13 @@ fn place(text: &str) -> Result<Place, Fault> {
 
 impl Place {
     /// One address or more.
-    fn addresses(&self, text: &str, context: &Context<'_>) -> Result<Vec<IpAddr>, Fault> {
+    fn addresses(&self, context: &Context<'_>) -> Result<Vec<IpAddr>, Fault> {
         match &self.host {
             Host::Address(address) => Ok(vec![*address]),
             Host::Name(name, family) => context.resolve_all(name, *family),
-            Host::Any(_) => Err(Fault::hinted(
-                format!("address '{text}' is not supported by xlb yet."),
-                "without an address HAProxy connects to the one that the client aimed at.",
-            )),
+            // The one that the client aimed at.
+            Host::Any(Family::V4) => Ok(vec![Ipv4Addr::UNSPECIFIED.into()]),
+            Host::Any(Family::V6) => Ok(vec![Ipv6Addr::UNSPECIFIED.into()]),
         }
     }
 }
@@ -264,7 +263,6 @@ mod tests {
     fn faults_name_the_server() {
         let text = |words| read(words).0.unwrap_err().text;
         assert_eq!(text("a"), "'server' expects <name> and <addr>[:<port>] as arguments.");
-        assert_eq!(text("a *:80"), "'server pool/a' : address '*:80' is not supported by xlb yet.");
         assert_eq!(
             text("a 192.0.2.1:80 weight"),
             "'server pool/a' : 'weight' expects an integer argument."

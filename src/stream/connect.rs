@@ -189,8 +189,7 @@ impl<C: Copy + Eq + std::fmt::Debug> Stream<C> {
         let remote = match &server.carrier {
             Carrier::Unix(address) => Remote::Unix(address.clone()),
             carrier => {
-                let port = self.destination(world.transport).map_or(0, |local| local.port());
-                let at = server_address(server, port)?;
+                let at = server_address(server, self.destination(world.transport))?;
                 if *carrier == Carrier::Kernel { Remote::Kernel(at) } else { Remote::Wire(at) }
             }
         };

@@ -511,7 +511,7 @@ fn server_of_cookie(cookie: &[u8], backend: &Arc<Backend>) -> Option<usize> {
     let port: u16 = parts.next()?.parse().ok()?;
     let meant = SocketAddr::new(IpAddr::V4(address.to_le_bytes().into()), port.swap_bytes());
     let is_meant = |server: &crate::config::model::Server| {
-        crate::backend::server_address(server, 0) == Some(meant)
+        crate::backend::server_address(server, None) == Some(meant)
     };
     let server = backend.config.servers.iter().position(is_meant)?;
     takes(backend, server).then_some(server)

@@ -11,6 +11,7 @@ use std::io::{self, Write};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::os::unix::net::UnixDatagram;
 
+use super::ring::Rings;
 use crate::config::model::{Location, LogAddress, LogTarget, Sampling};
 
 /// Where lines leave.
@@ -19,12 +20,13 @@ pub(super) struct Sinks {
     v6: Option<UdpSocket>,
     unix: Option<UnixDatagram>,
     files: HashMap<i32, File>,
+    rings: Rings,
     /// The number of the last line of targets with a sample, by the place of their `log` line.
     sampled: HashMap<(Location, LogAddress), u32>,
 }
 
 impl Sinks {
-    pub fn new<'a>(targets: impl Iterator<Item = &'a LogTarget>) -> Self {
+    pub fn new<'a>(targets: impl Iterator<Item = &'a LogTarget>, rings: Rings) -> Self {
         let numbers = targets.filter_map(|target| match target.address {
             LogAddress::Fd(number) => Some(number),
             _ => None,
@@ -35,7 +37,7 @@ impl Sinks {
             Some((number, OpenOptions::new().append(true).open(path).ok()?))
         };
         let files = numbers.filter_map(open).collect();
-        Sinks { v4: None, v6: None, unix: None, files, sampled: HashMap::new() }
+        Sinks { v4: None, v6: None, unix: None, files, rings, sampled: HashMap::new() }
     }
 
     /// Counts a line of a target; whether it is one of those that are sent.
@@ -66,6 +68,10 @@ impl Sinks {
                 let socket = self.unix.as_ref().expect("it was just opened");
                 socket.send_to(line, path).map(drop)
             }
+            LogAddress::Ring(name) => match self.rings.get(name) {
+                Some(ring) => ring.push(line.strip_suffix(b"\n").unwrap_or(line)),
+                None => Err(io::Error::from(io::ErrorKind::NotFound)),
+            },
             LogAddress::Fd(1) => io::stdout().write_all(line),
             LogAddress::Fd(2) => io::stderr().write_all(line),
             LogAddress::Fd(number) => match self.files.get_mut(number) {
@@ -89,6 +95,10 @@ fn udp(socket: &mut Option<UdpSocket>, any: SocketAddr) -> io::Result<&UdpSocket
 mod tests {
     use super::*;
 
+    fn none() -> Rings {
+        Rings::start(&[]).unwrap()
+    }
+
     fn target(address: LogAddress, sample: Option<Sampling>) -> LogTarget {
         LogTarget {
             at: Location { file: "x".into(), line: 1 },
@@ -106,7 +116,7 @@ mod tests {
     fn a_sample_is_some_of_each_so_many() {
         let sampling = Sampling { ranges: [1..=1, 3..=4].into(), size: 5 };
         let target = target(LogAddress::Fd(1), Some(sampling));
-        let mut sinks = Sinks::new(std::iter::empty());
+        let mut sinks = Sinks::new(std::iter::empty(), none());
         let sent: Vec<bool> = (0..7).map(|_| sinks.is_sampled(&target)).collect();
         assert_eq!(sent, [true, false, true, true, false, true, false]);
     }
@@ -115,7 +125,7 @@ mod tests {
     fn datagrams_arrive() {
         let receiver = UdpSocket::bind("127.0.0.1:0").unwrap();
         let target = target(LogAddress::Udp(receiver.local_addr().unwrap()), None);
-        Sinks::new(std::iter::empty()).send(&target, b"hello\n").unwrap();
+        Sinks::new(std::iter::empty(), none()).send(&target, b"hello\n").unwrap();
         let mut bytes = [0; 16];
         let len = receiver.recv(&mut bytes).unwrap();
         assert_eq!(&bytes[..len], b"hello\n");

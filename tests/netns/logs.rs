@@ -3,7 +3,7 @@
 //! A line is compared without its date and pid, with ports as `P`, and with timers as `n` or `-1`.
 
 use std::io::{Read, Write};
-use std::net::{Shutdown, TcpStream, UdpSocket};
+use std::net::{Shutdown, TcpListener, TcpStream, UdpSocket};
 use std::time::Duration;
 
 use nix::libc::linger;
@@ -279,6 +279,39 @@ pub fn lines_are_haproxys() {
     log.set_read_timeout(Some(Duration::from_millis(100))).expect("an option of the socket");
     assert!(log.recv(&mut [0; 2000]).is_err(), "more lines than expected");
     balancer.wait_until_idle();
+    balancer.stop();
+}
+
+/// Lines wait in a ring for a server that comes late, and goes and comes again.
+pub fn rings_tell_over_tcp() {
+    let lab = Lab::up();
+    let _server = Server::naming(&lab.srv1, address(SRV1, 9000), "one");
+    let config = format!(
+        "ring late\n    format raw\n    size 32764\n    timeout connect 1s\n    server c 127.0.0.1:5140 log-proto octet-count\n    server d 127.0.0.1:5141\n\
+defaults\n    mode tcp\n    timeout connect 2s\n    timeout client 20s\n    timeout server 20s\n    log ring@late local0\n\
+listen l\n    bind {LB}:80\n    log-format \"%b/%s %B %ts\"\n    server s1 {SRV1}:9000\n"
+    );
+    let listen = |port: u16| lab.lb.listen(address("127.0.0.1", port));
+    let take = |listener: &TcpListener, expected: &str| {
+        let (mut stream, _) = listener.accept().expect("the ring comes");
+        stream.set_read_timeout(Some(PATIENCE)).expect("an option of the socket");
+        let mut got = vec![0; expected.len()];
+        stream.read_exact(&mut got).expect("the lines");
+        assert_eq!(String::from_utf8_lossy(&got), expected);
+        stream
+    };
+    let balancer = Balancer::start(&lab, &config);
+    let line = "l/s1 3 --";
+    read(&lab, 80);
+    read(&lab, 80);
+    let (counted, fed) = (listen(5140), listen(5141));
+    let first = take(&counted, &format!("9 {line}").repeat(2));
+    let second = take(&fed, &format!("{line}\n").repeat(2));
+    drop((first, counted));
+    // What is said while it is away is told when it is back.
+    read(&lab, 80);
+    let _first = take(&listen(5140), &format!("9 {line}"));
+    drop(second);
     balancer.stop();
 }
 

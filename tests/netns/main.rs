@@ -108,8 +108,10 @@ const TESTS: &[(&str, Needs, fn())] = &[
         flood::clients_get_through_and_nothing_is_left,
     ),
     ("proxy_header::servers_hear_of_the_client", Any, proxy_header::servers_hear_of_the_client),
+    ("proxy_header::a_header_says_where_to", Any, proxy_header::a_header_says_where_to),
     ("proxy_header::a_header_is_passed_on", Any, proxy_header::a_header_is_passed_on),
     ("logs::lines_are_haproxys", Any, logs::lines_are_haproxys),
+    ("logs::rings_tell_over_tcp", Any, logs::rings_tell_over_tcp),
     ("logs::other_lines_are_haproxys", Any, logs::other_lines_are_haproxys),
     ("differential::servers_are_chosen_alike", Any, differential::servers_are_chosen_alike),
     (

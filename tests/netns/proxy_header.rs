@@ -3,7 +3,8 @@
 use std::io::{Read, Write};
 
 use crate::balancer::{Balancer, config};
-use crate::lab::{CLIENT, LB, Lab, Process, SRV1, address};
+use crate::bytes::Server;
+use crate::lab::{CLIENT, LB, Lab, Process, SRV1, SRV2, address};
 use crate::traffic::wait_for_listener;
 
 /// nginx that answers with the address and port of the client that a header told.
@@ -44,6 +45,39 @@ pub fn servers_hear_of_the_client() {
         balancer.wait_until_idle();
         balancer.stop();
     }
+}
+
+/// Who a client meant is whom he gets, by address or by port.
+pub fn a_header_says_where_to() {
+    let lab = Lab::up();
+    let _servers = [
+        Server::naming(&lab.srv1, address(SRV1, 9000), "one"),
+        Server::naming(&lab.srv2, address(SRV2, 9001), "two"),
+    ];
+    let listen = |port: u16, server: &str| {
+        format!("\nlisten l{port}\n    bind {LB}:{port} accept-proxy\n    server s1 {server}\n")
+    };
+    let by_port = format!("{SRV2}:+1000");
+    let text = config(&[], &[address(LB, 79)], &[address(SRV1, 9000)])
+        + &listen(80, "0.0.0.0:9000")
+        + &listen(81, "*")
+        + &listen(82, &by_port);
+    let balancer = Balancer::start(&lab, &text);
+    for (port, to, name) in [
+        (80, format!("{SRV1} 5678 80"), "one"),
+        (81, format!("{SRV1} 5678 9000"), "one"),
+        (81, format!("{SRV2} 5678 9001"), "two"),
+        (82, format!("198.51.100.1 5678 8001"), "two"),
+    ] {
+        let mut client = lab.client.connect(address(LB, port));
+        let said = format!("PROXY TCP4 203.0.113.9 {to}\r\n");
+        client.write_all(said.as_bytes()).expect("the balancer takes it");
+        let mut answer = String::new();
+        client.read_to_string(&mut answer).expect("an answer and an end");
+        assert_eq!(answer, name, "{port} {to}");
+    }
+    balancer.wait_until_idle();
+    balancer.stop();
 }
 
 pub fn a_header_is_passed_on() {

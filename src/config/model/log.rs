@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::{Expression, Location};
 use crate::log_format::Format;
@@ -40,6 +41,49 @@ pub enum LogAddress {
     Unix(PathBuf),
     /// An open file: 1 is `stdout`, 2 is `stderr`.
     Fd(i32),
+    /// A `ring` section.
+    Ring(Arc<str>),
+}
+
+/// A `ring` section.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ring {
+    /// Where it begins.
+    pub at: Location,
+    /// Its name.
+    pub name: Arc<str>,
+    /// `format`: what stands before a line whose `log` line does not say.
+    pub framing: LogFraming,
+    /// `maxlen`: the longest line, bytes.
+    pub max_len: usize,
+    /// `size`: bytes that its lines may have.
+    pub size: usize,
+    /// `timeout connect`
+    pub connect_timeout: Option<Duration>,
+    /// `timeout server`: how long a server may take nothing.
+    pub server_timeout: Option<Duration>,
+    /// Who is told its lines.
+    pub servers: Vec<RingServer>,
+}
+
+/// A `server` line of a ring.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RingServer {
+    /// Its name.
+    pub name: Arc<str>,
+    /// Where it listens, by TCP.
+    pub address: SocketAddr,
+    /// `log-proto`
+    pub transport: LogTransport,
+}
+
+/// How lines are told apart in a stream (RFC 6587, section 3.4).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogTransport {
+    /// A line feed behind each.
+    Legacy,
+    /// Its length before each.
+    OctetCount,
 }
 
 /// What stands before a line, by HAProxy's names.
