@@ -67,7 +67,7 @@ pub fn a_header_says_where_to() {
         (80, format!("{SRV1} 5678 80"), "one"),
         (81, format!("{SRV1} 5678 9000"), "one"),
         (81, format!("{SRV2} 5678 9001"), "two"),
-        (82, format!("198.51.100.1 5678 8001"), "two"),
+        (82, "198.51.100.1 5678 8001".to_string(), "two"),
     ] {
         let mut client = lab.client.connect(address(LB, port));
         let said = format!("PROXY TCP4 203.0.113.9 {to}\r\n");
