@@ -14,7 +14,7 @@
 
 pub use date::Dates;
 pub use parse::ParseError;
-pub use record::{Endpoint, Process, Record};
+pub use record::{Course, Endpoint, Process, Record};
 
 mod date;
 mod parse;

@@ -263,8 +263,6 @@ fn facts<'a>(
         end.map(canonical).map(Endpoint::Inet)
     };
     let of_client = |address| if record.is_unix { Some(Endpoint::Unix) } else { end(address) };
-    let [process_connections, frontend_connections, backend_connections, server_connections] =
-        record.connections;
     Record {
         process: Process { hostname: &names.system, pid: names.pid },
         client: of_client(record.client.remote),
@@ -279,23 +277,7 @@ fn facts<'a>(
         backend,
         server,
         accepted_us: 0,
-        handshake_ms: record.handshake_ms,
-        wait_ms: record.wait_ms,
-        connect_ms: record.connect_ms,
-        data_ms: record.data_ms,
-        total_ms: record.total_ms,
-        asap: record.asap,
-        bytes_down: record.bytes_down,
-        bytes_up: record.bytes_up,
-        end: record.end,
-        process_connections,
-        frontend_connections,
-        backend_connections,
-        server_connections,
-        retries: record.retries,
-        is_redispatched: record.is_redispatched,
-        server_queue: record.turns.at_server,
-        backend_queue: record.turns.at_backend,
+        course: record.course,
         request: record.number,
         line: 0,
         unique_id: None,

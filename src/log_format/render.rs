@@ -57,34 +57,34 @@ impl Field {
         let at = record.accepted_us;
         match self {
             Field::BytesDown => {
-                plus(record.asap, out);
-                number(record.bytes_down, out);
+                plus(record.course.asap, out);
+                number(record.course.bytes_down, out);
             }
             Field::Hostname => text(Some(record.process.hostname), flags, out),
             Field::UniqueId => text(record.unique_id, flags, out),
             Field::Status => number(0_u32, out),
             Field::DateUtc => dates.with_utc(at, out),
-            Field::ConnectTime => number(record.connect_ms, out),
-            Field::DataTime => number(record.data_ms, out),
-            Field::HandshakeTime => number(record.handshake_ms, out),
+            Field::ConnectTime => number(record.course.connect_ms, out),
+            Field::DataTime => number(record.course.data_ms, out),
+            Field::HandshakeTime => number(record.course.handshake_ms, out),
             Field::DateLocal => dates.with_offset(at, out),
             Field::Seconds => hex_or_number(at.div_euclid(1_000_000).unsigned_abs(), flags, out),
             Field::TotalTime | Field::UserTime => {
-                plus(record.asap, out);
-                number(record.total_ms, out);
+                plus(record.course.asap, out);
+                number(record.course.total_ms, out);
             }
-            Field::WaitTime => number(record.wait_ms, out),
-            Field::BytesUp => number(record.bytes_up, out),
-            Field::ProcessConnections => number(record.process_connections, out),
+            Field::WaitTime => number(record.course.wait_ms, out),
+            Field::BytesUp => number(record.course.bytes_up, out),
+            Field::ProcessConnections => number(record.course.process_connections, out),
             Field::Backend => text(Some(record.backend), flags, out),
-            Field::BackendConnections => number(record.backend_connections, out),
+            Field::BackendConnections => number(record.course.backend_connections, out),
             Field::BackendIp => ip(record.backend_address, flags, out),
             Field::BackendPort => port(record.backend_address, record.listener, flags, out),
-            Field::BackendQueue => number(record.backend_queue, out),
+            Field::BackendQueue => number(record.course.backend_queue, out),
             Field::ClientIp => ip(record.client, flags, out),
             Field::ClientPort => port(record.client, record.listener, flags, out),
             Field::Frontend => text(Some(record.frontend), flags, out),
-            Field::FrontendConnections => number(record.frontend_connections, out),
+            Field::FrontendConnections => number(record.course.frontend_connections, out),
             Field::FrontendIp => ip(record.frontend_address, flags, out),
             Field::FrontendPort => port(record.frontend_address, record.listener, flags, out),
             Field::FrontendTransport => frontend_and_transport(record, flags, out),
@@ -94,21 +94,21 @@ impl Field {
             Field::Milliseconds => put(out, format_args!("{:03}", milliseconds(at))),
             Field::Pid => hex_or_number(u64::from(record.process.pid), flags, out),
             Field::Retries => {
-                plus(record.is_redispatched, out);
-                number(record.retries, out);
+                plus(record.course.is_redispatched, out);
+                number(record.course.retries, out);
             }
             Field::RequestNumber => hex_or_number(record.request, flags, out),
             Field::Server => text(Some(record.server.unwrap_or("<NOSRV>")), flags, out),
-            Field::ServerConnections => number(record.server_connections, out),
+            Field::ServerConnections => number(record.course.server_connections, out),
             Field::ServerIp => ip(record.server_address, flags, out),
             Field::ServerPort => port(record.server_address, record.listener, flags, out),
-            Field::ServerQueue => number(record.server_queue, out),
+            Field::ServerQueue => number(record.course.server_queue, out),
             Field::TlsCipher => text(record.tls_cipher, flags, out),
             Field::TlsVersion => text(record.tls_version, flags, out),
             Field::DateMilliseconds => dates.with_milliseconds(at, out),
-            Field::End => out.extend_from_slice(&record.end),
+            Field::End => out.extend_from_slice(&record.course.end),
             Field::EndWithCookie => {
-                out.extend_from_slice(&record.end);
+                out.extend_from_slice(&record.course.end);
                 out.extend_from_slice(b"--");
             }
         }

@@ -2,22 +2,8 @@
 
 use super::*;
 
-fn record() -> Record<'static> {
-    let at = |text: &str| Some(Endpoint::Inet(text.parse().unwrap()));
-    Record {
-        process: Process { hostname: "lb1", pid: 4711 },
-        client: at("192.0.2.9:40000"),
-        frontend_address: at("198.51.100.1:80"),
-        backend_address: at("10.0.0.1:50000"),
-        server_address: at("10.0.0.2:8080"),
-        listener: 1,
-        frontend: "www",
-        is_tls: false,
-        tls_version: None,
-        tls_cipher: None,
-        backend: "app",
-        server: Some("s1"),
-        accepted_us: 1_795_709_330_814_999,
+fn course() -> Course {
+    Course {
         handshake_ms: 0,
         wait_ms: 1,
         connect_ms: 2,
@@ -35,6 +21,26 @@ fn record() -> Record<'static> {
         is_redispatched: true,
         server_queue: 7,
         backend_queue: 8,
+    }
+}
+
+fn record() -> Record<'static> {
+    let at = |text: &str| Some(Endpoint::Inet(text.parse().unwrap()));
+    Record {
+        process: Process { hostname: "lb1", pid: 4711 },
+        client: at("192.0.2.9:40000"),
+        frontend_address: at("198.51.100.1:80"),
+        backend_address: at("10.0.0.1:50000"),
+        server_address: at("10.0.0.2:8080"),
+        listener: 1,
+        frontend: "www",
+        is_tls: false,
+        tls_version: None,
+        tls_cipher: None,
+        backend: "app",
+        server: Some("s1"),
+        accepted_us: 1_795_709_330_814_999,
+        course: course(),
         request: 9,
         line: 10,
         unique_id: None,
@@ -60,17 +66,20 @@ fn tcplog_is_haproxys() {
     let lost = Record {
         server: None,
         backend: "www",
-        wait_ms: -1,
-        connect_ms: -1,
-        total_ms: 0,
-        bytes_down: 0,
-        end: *b"SC",
-        retries: 0,
-        is_redispatched: false,
+        course: Course {
+            wait_ms: -1,
+            connect_ms: -1,
+            total_ms: 0,
+            bytes_down: 0,
+            end: *b"SC",
+            retries: 0,
+            is_redispatched: false,
+            ..course()
+        },
         ..record()
     };
     assert!(line_of(TCPLOG, &lost).contains("www www/<NOSRV> -1/-1/0 0 SC 5/4/3/2/0"));
-    let early = Record { asap: true, ..record() };
+    let early = Record { course: Course { asap: true, ..course() }, ..record() };
     assert!(line_of(TCPLOG, &early).contains("1/2/+33 +1234 --"));
 }
 

@@ -7,10 +7,9 @@
 use std::time::Duration;
 
 use super::{Cause, End, State, Stream, World};
-use crate::backend::Turns;
 use crate::clock::Instant;
 use crate::config::model::{Carrier, Expression, Kind, Logs, ProxyIndex, Value, Way};
-use crate::log_format::Stage;
+use crate::log_format::{Course, Stage};
 use crate::sample::{Heard, evaluate_as};
 use crate::transport::{Ends, Transport};
 
@@ -57,32 +56,8 @@ pub struct StreamRecord {
     pub back: Ends,
     /// When the client was accepted.
     pub accepted_at: Instant,
-    /// Milliseconds; -1: the stream never came so far.
-    pub handshake_ms: i64,
-    /// In queues.
-    pub wait_ms: i64,
-    /// Until the server's connection was open.
-    pub connect_ms: i64,
-    /// From then to now.
-    pub data_ms: i64,
-    /// From the accept to now.
-    pub total_ms: i64,
-    /// The stream has not ended yet.
-    pub asap: bool,
-    /// Bytes to the client.
-    pub bytes_down: u64,
-    /// Bytes from the client.
-    pub bytes_up: u64,
-    /// How it ended.
-    pub end: [u8; 2],
-    /// Connections of the process, the frontend, the backend and the server.
-    pub connections: [u32; 4],
-    /// Attempts after the first.
-    pub retries: u32,
-    /// One of them went to another server.
-    pub is_redispatched: bool,
-    /// Which turns of the queues were its.
-    pub turns: Turns,
+    /// How it went.
+    pub course: Course,
     /// What the expressions of the format, and of `log-format-sd`, found.
     pub values: [Vec<Option<Vec<u8>>>; 2],
 }
@@ -228,6 +203,25 @@ impl<C: Copy + Eq + std::fmt::Debug> Stream<C> {
             }
             _ => false,
         };
+        let course = Course {
+            handshake_ms: since(Some(self.accepted_at), session_at),
+            wait_ms: since(session_at, waited_until),
+            connect_ms: since(self.assigned_at, self.connected_at),
+            data_ms: since(self.connected_at, Some(now)),
+            total_ms: millis(now.since(self.accepted_at)),
+            asap: self.is_early,
+            bytes_down: self.response.total,
+            bytes_up: self.request.total,
+            end: end.letters(),
+            process_connections: world.shared.global.used(),
+            frontend_connections: world.shared.frontend(self.frontend).connections.used(),
+            backend_connections: of_backend,
+            server_connections: of_server,
+            retries: self.retries,
+            is_redispatched: self.is_redispatched,
+            server_queue: turns.at_server,
+            backend_queue: turns.at_backend,
+        };
         world.records.push(StreamRecord {
             tells,
             level,
@@ -241,24 +235,7 @@ impl<C: Copy + Eq + std::fmt::Debug> Stream<C> {
             client: self.ends(world.transport),
             back: self.back.and_then(|back| world.transport.ends(back)).unwrap_or(self.back_ends),
             accepted_at: self.accepted_at,
-            handshake_ms: since(Some(self.accepted_at), session_at),
-            wait_ms: since(session_at, waited_until),
-            connect_ms: since(self.assigned_at, self.connected_at),
-            data_ms: since(self.connected_at, Some(now)),
-            total_ms: millis(now.since(self.accepted_at)),
-            asap: self.is_early,
-            bytes_down: self.response.total,
-            bytes_up: self.request.total,
-            end: end.letters(),
-            connections: [
-                world.shared.global.used(),
-                world.shared.frontend(self.frontend).connections.used(),
-                of_backend,
-                of_server,
-            ],
-            retries: self.retries,
-            is_redispatched: self.is_redispatched,
-            turns,
+            course,
             values,
         });
     }

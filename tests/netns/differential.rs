@@ -40,7 +40,7 @@ const AGENT: u16 = 9102;
 const LOG: &str = "127.0.0.1:5140";
 
 /// No line for so long: no more come of what was done. Some checks fit into it.
-const QUIET: Duration = Duration::from_millis(250);
+const QUIET: Duration = Duration::from_millis(400);
 /// The first line comes in so long, or there is none.
 const SOON: Duration = Duration::from_secs(2);
 

@@ -4,9 +4,16 @@ use super::{Scene, Stage, differences};
 use crate::lab::Lab;
 
 /// One after the other, each with balancers of its own: checks of other scenes would speak in between.
+///
+/// A check may take as long as the time between two, and a machine that stalls for longer makes one fail that should
+/// not: what differs has to differ twice.
 fn compare_alone(scenes: Vec<Scene>) {
     let lab = Lab::up();
-    let of_each = scenes.into_iter().map(|scene| differences(&lab, &[scene]));
+    let of_each = scenes.into_iter().map(|scene| {
+        let scene = [scene];
+        let first = differences(&lab, &scene);
+        if first.is_empty() { first } else { differences(&lab, &scene) }
+    });
     let differences: String = of_each.collect();
     assert!(differences.is_empty(), "{differences}");
 }
@@ -14,7 +21,7 @@ fn compare_alone(scenes: Vec<Scene>) {
 /// Which server is checked how, and what is said to it in turn.
 fn scene(check: &str, server: &str, act: fn(&mut Stage<'_>)) -> Scene {
     let lines =
-        format!("{check}\n    server a {server} inter 50ms fall 2 rise 2\n    server b @b backup");
+        format!("{check}\n    server a {server} inter 100ms fall 2 rise 2\n    server b @b backup");
     Scene { name: check.to_owned().leak(), lines: lines.leak(), act }
 }
 
@@ -109,7 +116,7 @@ pub fn checks_are_alike() {
 }
 
 pub fn agents_are_heard_alike() {
-    const AGENT: &str = "@a weight 4 agent-check agent-port 9102 agent-inter 50ms";
+    const AGENT: &str = "@a weight 4 agent-check agent-port 9102 agent-inter 100ms";
     compare_alone(vec![
         scene("balance roundrobin", AGENT, |stage| {
             for word in ["down\n", "up\n", "drain\n", "ready\n", "maint\n", "ready\n"] {
@@ -128,7 +135,7 @@ pub fn agents_are_heard_alike() {
         }),
         scene(
             "option log-health-checks",
-            "@a check agent-check agent-port 9102 agent-inter 50ms",
+            "@a check agent-check agent-port 9102 agent-inter 100ms",
             |stage| {
                 stage.down("a");
                 stage.up("a");
@@ -145,9 +152,9 @@ pub fn what_follows_from_checks_is_alike() {
     compare_alone(vec![
         of_two(
             "streams of a server that goes down end",
-            "server a @a check inter 50ms fall 1 rise 1 on-marked-down shutdown-sessions\n    server b @b backup",
+            "server a @a check inter 100ms fall 1 rise 1 on-marked-down shutdown-sessions\n    server b @b backup",
             |stage| {
-                stage.hold(2);
+                stage.hold(1);
                 stage.down("a");
                 stage.held.clear();
                 stage.ask(1);
@@ -155,7 +162,7 @@ pub fn what_follows_from_checks_is_alike() {
         ),
         of_two(
             "streams of a backup end when the server is back",
-            "server a @a check inter 50ms fall 1 rise 1 on-marked-up shutdown-backup-sessions\n    server b @b backup",
+            "server a @a check inter 100ms fall 1 rise 1 on-marked-up shutdown-backup-sessions\n    server b @b backup",
             |stage| {
                 stage.down("a");
                 stage.hold(1);
@@ -166,7 +173,7 @@ pub fn what_follows_from_checks_is_alike() {
         ),
         of_two(
             "a section without any server left",
-            "server a @a check inter 50ms fall 1 rise 1\n    server b @b track l80/a",
+            "server a @a check inter 100ms fall 1 rise 1\n    server b @b track l80/a",
             |stage| {
                 stage.ask(3);
                 stage.down("a");
@@ -177,7 +184,7 @@ pub fn what_follows_from_checks_is_alike() {
         ),
         of_two(
             "backups in turn",
-            "server a @a check inter 50ms fall 1 rise 1\n    server b @b check inter 50ms fall 1 rise 1 backup\n    server c @c backup",
+            "server a @a check inter 100ms fall 1 rise 1\n    server b @b check inter 100ms fall 1 rise 1 backup\n    server c @c backup",
             |stage| {
                 stage.down("a");
                 stage.ask(1);
@@ -201,7 +208,7 @@ pub fn what_follows_from_checks_is_alike() {
         ),
         of_two(
             "one that begins disabled",
-            "server a @a check inter 50ms disabled\n    server b @b check inter 50ms fall 1 rise 1",
+            "server a @a check inter 100ms disabled\n    server b @b check inter 100ms fall 1 rise 1",
             |stage| {
                 stage.ask(2);
                 stage.down("b");
