@@ -387,6 +387,29 @@ pub fn servers_are_chosen_alike() {
     compare(&lab, &scenes);
 }
 
+/// Chance gives each server its share with both: of 330 connections as many as its weight has it, give or take what
+/// chance gives or takes in all but one of a million runs.
+pub fn chance_is_fair_with_both() {
+    const COUNT: usize = 330;
+    let lab = Lab::up();
+    let scenes = ["random", "random(1)", "random(4)"].map(|algorithm| {
+        let lines = format!("balance {algorithm}\n {WEIGHTED}");
+        Scene { name: algorithm, lines: lines.leak(), act: |stage| stage.ask(COUNT) }
+    });
+    for kind in [Kind::HaProxy, Kind::Xlb] {
+        for (name, told) in play(&lab, kind, &scenes) {
+            for (server, weight) in [("a", 1.0), ("b", 5.0), ("c", 2.0), ("d", 3.0)] {
+                let got = told.iter().filter(|line| *line == server).count() as f64;
+                let share: f64 = weight / 11.0;
+                let deviation = (COUNT as f64 * share * (1.0 - share)).sqrt();
+                let expected = COUNT as f64 * share;
+                let off = (got - expected).abs() / deviation;
+                assert!(off < 5.0, "{name}: {server} has {got}, {expected} are its share");
+            }
+        }
+    }
+}
+
 /// Servers that are disabled, that stand by, that are full.
 pub fn servers_that_are_not_to_be_had_alike() {
     let lab = Lab::up();

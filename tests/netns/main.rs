@@ -119,6 +119,7 @@ const TESTS: &[(&str, Needs, fn())] = &[
         Any,
         differential::servers_that_are_not_to_be_had_alike,
     ),
+    ("differential::chance_is_fair_with_both", Any, differential::chance_is_fair_with_both),
     ("differential::queues_are_alike", Any, differential::queues_are_alike),
     ("differential::checks_are_alike", Any, differential::checks_are_alike),
     ("differential::agents_are_heard_alike", Any, differential::agents_are_heard_alike),
