@@ -106,7 +106,7 @@ impl Stage<'_> {
         self.tell_line(&next_line(self.log));
     }
 
-    /// All lines up to a pause, one at least.
+    /// All lines up to a pause; the first may take a while.
     fn lines(&mut self) {
         self.log.set_read_timeout(Some(SOON)).expect("a socket's option");
         let mut line = next_line_of_all(self.log);
@@ -331,7 +331,7 @@ fn differences(lab: &Lab, scenes: &[Scene]) -> String {
     differences
 }
 
-/// Six servers and twenty connections, one after the other.
+/// Twenty connections, one after the other.
 const ASK: fn(&mut Stage<'_>) = |stage| stage.ask(20);
 
 /// Connections that stay, some that end, and others in their place.
@@ -431,6 +431,10 @@ pub fn servers_that_are_not_to_be_had_alike() {
         ("given to another at once", "option redispatch 1\n server a @nobody\n server b @b\n server c @c"),
         ("never given to another", "no option redispatch\n retries 1\n server a @nobody"),
         ("no second try", "retries 0\n server a @nobody\n server b @b"),
+        (
+            "first with maxconn",
+            "balance first\n server a @a maxconn 2\n server b @b maxconn 2\n server c @c maxconn 20",
+        ),
         ("leastconn with maxconn", "balance leastconn\n server a @a maxconn 2\n server b @b maxconn 20"),
     ]
     .map(|(name, lines)| Scene {
