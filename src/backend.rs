@@ -25,7 +25,7 @@ use slotmap::SlotMap;
 
 pub use queues::{Turn, Turns, Waiter};
 pub use retry::{Tried, is_undetermined, moves_on};
-pub use standing::{Effect, Said};
+pub use standing::{Effect, Said, Tracked};
 
 use queues::Ticket;
 

@@ -155,7 +155,9 @@ pub struct Health {
     check: Option<Counter>,
     agent: Option<Counter>,
     operation: Operation,
-    admin: Admin,
+    /// What is wanted of it, and of the one that it tracks.
+    own: Admin,
+    inherited: Admin,
     /// Errors of streams in a row.
     errors: u32,
     /// When it came up last; at start it was up before.
@@ -185,7 +187,8 @@ impl Health {
             check: counter,
             agent,
             operation: if is_up { Operation::Running } else { Operation::Stopped },
-            admin: Admin { maintenance: server.disabled, drain: false },
+            own: Admin { maintenance: server.disabled, drain: false },
+            inherited: Admin::default(),
             errors: 0,
             up_since: None,
         }
@@ -196,9 +199,12 @@ impl Health {
         self.operation
     }
 
-    /// What an operator wants.
+    /// What an operator wants, of it or of the one that it tracks.
     pub fn admin(&self) -> Admin {
-        self.admin
+        Admin {
+            maintenance: self.own.maintenance || self.inherited.maintenance,
+            drain: self.own.drain || self.inherited.drain,
+        }
     }
 
     /// When it came up last.
@@ -208,14 +214,18 @@ impl Health {
 
     /// Whether it takes new streams.
     pub fn takes_streams(&self) -> bool {
-        self.operation == Operation::Running && !self.admin.maintenance && !self.admin.drain
+        self.operation == Operation::Running && self.admin() == Admin::default()
     }
 
-    /// Sets what an operator wants. Maintenance stops a server; what leaves it is up, but falls with the first
-    /// check that fails.
-    pub fn set_admin(&mut self, admin: Admin, now: Instant) {
-        let before = std::mem::replace(&mut self.admin, admin);
-        match (before.maintenance, admin.maintenance) {
+    /// Sets what an operator wants of it, or of the one that it tracks, which then does `tracked`. Maintenance stops a
+    /// server; what leaves it is up, but falls with the first check that fails.
+    pub fn set_admin(&mut self, admin: Admin, tracked: Option<Operation>, now: Instant) {
+        let before = self.admin();
+        match tracked {
+            None => self.own = admin,
+            Some(_) => self.inherited = admin,
+        }
+        match (before.maintenance, self.admin().maintenance) {
             (false, true) => {
                 if let Some(check) = &mut self.check {
                     check.health = 0;
@@ -227,7 +237,7 @@ impl Health {
                     check.health = check.rise;
                 }
                 if [self.check, self.agent].into_iter().flatten().all(|counter| counter.is_up()) {
-                    self.go(Operation::Running, now);
+                    self.go(tracked.unwrap_or(Operation::Running), now);
                 }
             }
             _ => {}
@@ -281,7 +291,7 @@ impl Health {
     }
 
     fn go(&mut self, to: Operation, now: Instant) -> Option<Operation> {
-        if self.admin.maintenance || self.operation == to {
+        if self.admin().maintenance || self.operation == to {
             return None;
         }
         if to == Operation::Running && self.operation == Operation::Stopped {
@@ -419,7 +429,8 @@ mod tests {
             check: Some(counter),
             agent: None,
             operation: if counter.is_up() { Operation::Running } else { Operation::Stopped },
-            admin: Admin::default(),
+            own: Admin::default(),
+            inherited: Admin::default(),
             errors: 0,
             up_since: None,
         }

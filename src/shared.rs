@@ -11,10 +11,10 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use crossbeam::queue::SegQueue;
 
-use crate::backend::{Backend, Effect, Said};
+use crate::backend::{Backend, Effect, Said, Tracked};
 use crate::clock::Instant;
 use crate::config::model::{Config, MAXCONN_DEFAULT, ProxyIndex, ServerId};
-use crate::health::{Checker, Outcome};
+use crate::health::{Admin, Checker, Outcome};
 use crate::limit::Limit;
 use crate::rate::RateLimit;
 use crate::sample::ProcessVariables;
@@ -149,7 +149,7 @@ impl Shared {
         });
         let backends = (0..config.proxies.len())
             .map(|index| Arc::new(Backend::new(config, ProxyIndex(index), mail.clone())));
-        Shared {
+        let shared = Shared {
             global: Limit::new(global.maxconn.unwrap_or(MAXCONN_DEFAULT)),
             connection_rate: RateLimit::new(global.maxconnrate.unwrap_or(0)),
             session_rate: RateLimit::new(global.maxsessrate.unwrap_or(0)),
@@ -164,7 +164,9 @@ impl Shared {
             variables: ProcessVariables::default(),
             is_stopping: AtomicBool::new(false),
             streams: AtomicU64::new(0),
-        }
+        };
+        shared.inherit();
+        shared
     }
 
     /// A proxy as a frontend.
@@ -209,18 +211,43 @@ impl Shared {
         self.spread(id, effect, now)
     }
 
+    /// What an operator, or an agent in his place, wants of a server.
+    pub fn administer(&self, id: ServerId, admin: Admin, now: Instant) -> Vec<Saying> {
+        let effect = self.backend(id.proxy).administer(id.index, admin, None, now);
+        self.spread(id, effect, now)
+    }
+
     /// Servers that track one follow it, and so on.
     fn spread(&self, id: ServerId, effect: Effect, now: Instant) -> Vec<Saying> {
         let saying = |said| Saying { proxy: id.proxy, said };
         let mut sayings: Vec<Saying> = effect.said.into_iter().map(saying).collect();
-        let Some(operation) = effect.operation else { return sayings };
-        let config = &self.backend(id.proxy).config;
+        let Some(followers) = self.trackers.get(&id) else { return sayings };
+        let (backend, config) = (self.backend(id.proxy), &self.backend(id.proxy).config);
         let name = format!("{}/{}", config.name, config.servers[id.index].name);
-        for follower in self.trackers.get(&id).into_iter().flatten() {
-            let effect = self.backend(follower.proxy).follow(follower.index, operation, &name, now);
-            sayings.extend(self.spread(*follower, effect, now));
+        for follower in followers {
+            let of_follower = self.backend(follower.proxy);
+            if let Some(operation) = effect.operation {
+                let effect = of_follower.follow(follower.index, operation, &name, now);
+                sayings.extend(self.spread(*follower, effect, now));
+            }
+            if let Some(admin) = effect.admin {
+                let tracked = Tracked { name: &name, operation: backend.operation(id.index) };
+                let effect = of_follower.administer(follower.index, admin, Some(tracked), now);
+                sayings.extend(self.spread(*follower, effect, now));
+            }
         }
         sayings
+    }
+
+    /// Servers that track one that is disabled are so from the beginning, without a word.
+    fn inherit(&self) {
+        for id in self.trackers.keys() {
+            let admin = self.backend(id.proxy).admin(id.index);
+            if admin != Admin::default() {
+                let effect = Effect { admin: Some(admin), ..Effect::default() };
+                self.spread(*id, effect, Instant::ZERO);
+            }
+        }
     }
 
     /// The number of the next stream, from 0.

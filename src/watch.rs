@@ -299,8 +299,7 @@ fn heed<T>(
         }
     }
     if let Some(admin) = admin {
-        let effect = backend.administer(id.index, admin, now);
-        around.said.extend(effect.said.into_iter().map(|said| Saying { proxy: id.proxy, said }));
+        around.said.extend(around.shared.administer(id, admin, now));
     }
     let Some(AgentVerdict { status, info }) = verdict else { return };
     let outcome = Outcome { status, info, ..outcome.clone() };

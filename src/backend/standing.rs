@@ -43,8 +43,19 @@ pub struct Effect {
     pub said: Vec<Said>,
     /// The server's new state, which those that track it follow.
     pub operation: Option<Operation>,
+    /// What is wanted of it now, which those that track it follow too.
+    pub admin: Option<Admin>,
     /// Checks should come sooner than they were to.
     pub hurry: bool,
+}
+
+/// The server that another one tracks.
+#[derive(Clone, Copy, Debug)]
+pub struct Tracked<'a> {
+    /// Its backend's name and its own.
+    pub name: &'a str,
+    /// What it does.
+    pub operation: Operation,
 }
 
 impl Backend {
@@ -117,20 +128,29 @@ impl Backend {
         effect
     }
 
-    /// What an operator, or an agent in his place, wants of a server.
-    pub fn administer(&self, server: usize, admin: Admin, now: Instant) -> Effect {
+    /// What an operator, or an agent in his place, wants of a server, or of the one that it tracks.
+    pub fn administer(
+        &self,
+        server: usize,
+        admin: Admin,
+        tracked: Option<Tracked<'_>>,
+        now: Instant,
+    ) -> Effect {
         let mut state = self.lock();
         let mut effect = Effect::default();
         let health = &mut state.members[server].health;
         let (before, was) = (health.admin(), health.operation());
+        health.set_admin(admin, tracked.map(|tracked| tracked.operation), now);
+        let admin = health.admin();
         if before == admin {
             return effect;
         }
-        health.set_admin(admin, now);
+        effect.admin = Some(admin);
         let is_down = health.operation() == Operation::Stopped;
         let moved = self.apply(&mut state, server, now, &mut effect);
         let name = self.name_of(server);
         let up = if is_down { "DOWN" } else { "UP" };
+        let via = tracked.map(|tracked| format!(" via {}", tracked.name)).unwrap_or_default();
         let tally = |operation| self.tally(&state, server, operation, moved);
         let mut loudness = Loudness::Notice;
         let text = match (before, admin) {
@@ -140,15 +160,17 @@ impl Backend {
                     if was == Operation::Running {
                         loudness = Loudness::Alert;
                     }
-                    format!("{name} is going DOWN for maintenance{}", tally(Operation::Stopped))
+                    let tally = tally(Operation::Stopped);
+                    format!("{name} is going DOWN for maintenance{via}{tally}")
                 }
             },
             (Admin { maintenance: true, .. }, _) => {
                 let ready = if admin.drain { "DRAIN" } else { "READY" };
-                format!("{name} is {up}/{ready} (leaving forced maintenance)")
+                let forced = if tracked.is_none() { "forced " } else { "" };
+                format!("{name} is {up}/{ready} (leaving {forced}maintenance)")
             }
             (Admin { drain: false, .. }, _) => {
-                format!("{name} enters drain state{}", tally(was))
+                format!("{name} enters drain state{via}{}", tally(was))
             }
             (Admin { drain: true, .. }, _) => format!("{name} is {up} (leaving forced drain)"),
         };
@@ -158,6 +180,11 @@ impl Backend {
         }
         effect.said.insert(0, said);
         effect
+    }
+
+    /// What a server does, whatever an operator wants.
+    pub fn operation(&self, server: usize) -> Operation {
+        self.lock().members[server].health.operation()
     }
 
     /// What an operator wants of a server.

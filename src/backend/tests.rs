@@ -180,7 +180,7 @@ fn a_server_that_goes_down_sends_its_queue_elsewhere() {
     let bound = |token| Demand { server: Some(1), ..demand(token) };
     assign(&backend, &bound(1));
     let second = ticket(assign(&backend, &bound(2)));
-    backend.administer(1, MAINTENANCE, at(1));
+    backend.administer(1, MAINTENANCE, None, at(1));
     assert_eq!((told(&mail, 0), backend.turn(second)), (vec![2], Turn::AskAgain));
     assert_eq!(assign(&backend, &demand(2)), Assigned::Server(0));
     assert_eq!(backend.usable(), (1, 0));
@@ -191,13 +191,13 @@ fn a_server_that_goes_down_sends_its_queue_elsewhere() {
 #[test]
 fn a_server_that_comes_up_takes_who_waits() {
     let (backend, mail) = backend(2, maxconn(1));
-    backend.administer(1, MAINTENANCE, at(1));
+    backend.administer(1, MAINTENANCE, None, at(1));
     assign(&backend, &demand(1));
     let second = ticket(assign(&backend, &demand(2)));
-    backend.administer(1, Admin::default(), at(1));
+    backend.administer(1, Admin::default(), None, at(1));
     assert_eq!((told(&mail, 0), backend.turn(second)), (vec![2], Turn::Server(1)));
-    backend.administer(0, MAINTENANCE, at(1));
-    backend.administer(1, MAINTENANCE, at(1));
+    backend.administer(0, MAINTENANCE, None, at(1));
+    backend.administer(1, MAINTENANCE, None, at(1));
     assert_eq!(assign(&backend, &demand(3)), Assigned::Nobody);
 }
 

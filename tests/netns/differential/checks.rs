@@ -207,6 +207,22 @@ pub fn what_follows_from_checks_is_alike() {
             },
         ),
         of_two(
+            "a tracker of one that begins disabled",
+            "server a @a check inter 100ms disabled\n    server b @b track l80/a\n    server c @c",
+            |stage| stage.ask(4),
+        ),
+        of_two(
+            "a tracker of one in maintenance",
+            "server a @a check inter 100ms agent-check agent-port 9102 agent-inter 100ms\n    server b @b track l80/a\n    server c @c",
+            |stage| {
+                stage.ask(3);
+                for word in ["maint\n", "ready\n", "drain\n", "ready\n"] {
+                    stage.say(word);
+                    stage.ask(3);
+                }
+            },
+        ),
+        of_two(
             "one that begins disabled",
             "server a @a check inter 100ms disabled\n    server b @b check inter 100ms fall 1 rise 1",
             |stage| {
