@@ -183,11 +183,12 @@ impl Peer {
         self.edge = seen.ack.wrapping_add(u32::from(seen.window) << scale);
         let edge_max = self.edge_max.get_or_insert(self.edge);
         let back = edge_max.wrapping_sub(self.edge);
+        let is_starved = seen.window == 0 && self.may_starve;
         if back > REACH {
             *edge_max = self.edge;
         } else {
             assert!(
-                back == 0 || self.may_starve || !self.is_checked,
+                back == 0 || is_starved || !self.is_checked,
                 "the window shrank by {back}: {seen:?}"
             );
         }
