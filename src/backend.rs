@@ -412,7 +412,7 @@ impl Member {
     }
 }
 
-/// Where a server is, for a client that came to `local_port`; `None` when the offset leads out of range.
+/// Where a server is, for a client that aimed at this address and port; `None` when that leads nowhere.
 pub fn server_address(server: &Server, aimed_at: Option<SocketAddr>) -> Option<SocketAddr> {
     let port = match (server.port, aimed_at) {
         (ServerPort::Fixed(port), _) => port,

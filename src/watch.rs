@@ -14,7 +14,7 @@ use crate::check::{AgentVerdict, AgentWord, Check, Plan, Step, agent_words};
 use crate::clock::Instant;
 use crate::config::model::{
     AgentCheck, Answer, Carrier, CheckAction, CheckConnect, CheckKind, CheckStatus, CheckStep,
-    CheckTimes, Config, Expect, HealthCheck, ProxyIndex, Server, ServerId, ServerSource,
+    CheckTimes, Config, Expect, HealthCheck, Proxy, ProxyIndex, Server, ServerId, ServerSource,
     SourceAddress, Told,
 };
 use crate::health::{Admin, Checker, Outcome};
@@ -134,10 +134,9 @@ impl<C: Copy + Eq + std::fmt::Debug> Watch<C> {
         now: Instant,
     ) -> Option<Instant> {
         let backend = around.shared.backend(self.id.proxy).clone();
-        let server = &backend.config.servers[self.id.index];
         let mut due = backend.warm(self.id.index, now);
         for probe in &mut self.probes {
-            let at = probe.process(self.id, server, self.token, around, now);
+            let at = probe.process(self.id, &backend.config, self.token, around, now);
             due = Some(due.map_or(at, |due| due.min(at)));
         }
         // A check may just have brought it up.
@@ -159,7 +158,7 @@ impl<C: Copy + Eq + std::fmt::Debug> Probe<C> {
     fn process<T: Transport<Conn = C>>(
         &mut self,
         id: ServerId,
-        server: &Server,
+        config: &Proxy,
         token: Token,
         around: &mut Surroundings<'_, T>,
         now: Instant,
@@ -176,9 +175,9 @@ impl<C: Copy + Eq + std::fmt::Debug> Probe<C> {
             self.running = Some(Check::new(&self.plan, now));
         }
         let check = self.running.as_mut().expect("it was begun");
-        let backend = around.shared.backend(id.proxy).clone();
-        let stated = server.source.as_ref().or(backend.config.source.as_ref());
-        let target = |connect: &CheckConnect| target(self.checker, server, stated, connect);
+        let server = &config.servers[id.index];
+        let source = config.source_of(server);
+        let target = |connect: &CheckConnect| target(self.checker, server, source, connect);
         match check.process(&self.plan, target, token, around.transport, now) {
             Step::Wait(until) => until,
             Step::Done(outcome) => {
@@ -275,13 +274,11 @@ fn heed<T>(
     around: &mut Surroundings<'_, T>,
     now: Instant,
 ) {
-    let has_answered = outcome.status == CheckStatus::L7Ok;
-    let (words, verdict) = if has_answered {
-        agent_words(&outcome.info)
-    } else {
-        let Outcome { status, info, .. } = outcome.clone();
-        (Vec::new(), Some(AgentVerdict { status, info }))
-    };
+    if outcome.status != CheckStatus::L7Ok {
+        around.said.extend(around.shared.checked(id, Checker::Agent, outcome, now));
+        return;
+    }
+    let (words, verdict) = agent_words(&outcome.info);
     let backend = around.shared.backend(id.proxy).clone();
     // The last of those that an operator would say counts.
     let mut admin = None;
@@ -309,7 +306,6 @@ fn heed<T>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::model::Proxy;
 
     #[test]
     fn first_checks_are_spread_over_the_shortest_interval() {

@@ -165,14 +165,20 @@ impl BufferPool {
     /// Whether only what receiving needs is left: who sends waits, so that two peers whose buffers are
     /// full of what they send can still read what frees them.
     pub fn is_scarce(&self) -> bool {
-        self.available() <= (self.limit / 8).max(self.reserve)
+        self.available() <= self.scarce_at()
+    }
+
+    /// With so many left, or fewer, buffers are scarce.
+    #[inline]
+    fn scarce_at(&self) -> usize {
+        (self.limit / 8).max(self.reserve)
     }
 
     /// Whether windows are opened only as far as there are buffers for them: few are left, or there are few at all.
     #[inline]
     pub fn is_tight(&self) -> bool {
         let left = self.available().saturating_sub(self.kept);
-        left <= (self.limit / 8).max(self.reserve) || self.limit <= SMALL_POOL
+        left <= self.scarce_at() || self.limit <= SMALL_POOL
     }
 
     /// Buffers that one may ever have who may take the reserve, or may not.

@@ -31,7 +31,7 @@ use hashbrown::HashMap;
 use slotmap::{Key, SlotMap};
 
 pub use active::{Source, SourcePort};
-use allotment::Allotments;
+use allotment::{Allotments, stand_in_line};
 pub use egress::Transmit;
 use egress::{Replies, ResetLimit};
 pub use ingress::{Arrival, Disposition};
@@ -303,10 +303,10 @@ impl Stack {
     pub fn recv(&mut self, id: ConnId, out: &mut [u8], now: Instant) -> usize {
         let Some(connection) = self.connections.get_mut(id) else { return 0 };
         let count = connection.read(out, &mut context!(self, now));
+        stand_in_line(id, connection, &mut self.allotments, &self.pools.buffers);
         if connection.owes_ack() {
             self.make_ready(id);
         }
-        self.note_want(id);
         count
     }
 
@@ -328,11 +328,11 @@ impl Stack {
         let Some([source, sink]) = self.connections.get_disjoint_mut([from, to]) else { return 0 };
         let waited = sink.is_write_blocked();
         let moved = source.forward_to(sink, max, &mut context!(self, now));
+        stand_in_line(from, source, &mut self.allotments, &self.pools.buffers);
         if !waited && sink.is_write_blocked() && self.pools.buffers.is_scarce() {
             self.buffer_waiters.push_back(to);
         }
         if moved > 0 {
-            self.note_want(from);
             self.make_ready(from);
             self.make_ready(to);
         }

@@ -121,12 +121,17 @@ impl State {
     /// How many have had their turn since a stream came to its queue, itself included.
     pub(super) fn turns(&self, id: TicketId) -> Turns {
         let Some(ticket) = self.tickets.get(id) else { return Turns::default() };
-        let so_far = self.queue_at(ticket.server).served() - ticket.served_before + 1;
-        let turn = u32::try_from(ticket.served_since.unwrap_or(so_far)).unwrap_or(u32::MAX);
+        let since = ticket.served_since.unwrap_or_else(|| self.served_since(ticket));
+        let turn = u32::try_from(since).unwrap_or(u32::MAX);
         match ticket.server {
             Some(_) => Turns { at_server: turn, at_backend: 0 },
             None => Turns { at_server: 0, at_backend: turn },
         }
+    }
+
+    /// The same while it waits.
+    fn served_since(&self, ticket: &Ticket) -> u64 {
+        self.queue_at(ticket.server).served() - ticket.served_before + 1
     }
 
     fn queue_at(&self, server: Option<usize>) -> &Queue {
@@ -152,12 +157,12 @@ impl State {
             (Some(own), Some(any)) => own.min(any).1,
             (own, any) => own.or(any)?.1,
         };
-        let Ticket { waiter, server: from, place, served_before, .. } = self.tickets[id];
-        self.leave_queue(from, place, Queue::serve);
-        let served_since = self.queue_at(from).served() - served_before;
+        let served_since = Some(self.served_since(&self.tickets[id]));
         let ticket = &mut self.tickets[id];
         ticket.turn = Turn::Server(server);
-        ticket.served_since = Some(served_since);
+        ticket.served_since = served_since;
+        let Ticket { waiter, server: from, place, .. } = *ticket;
+        self.leave_queue(from, place, Queue::serve);
         self.take(server);
         Some(waiter)
     }

@@ -226,7 +226,7 @@ pub(super) fn sources(
     let proxies = config.proxies.iter().filter(|proxy| !proxy.disabled);
     let servers = proxies.flat_map(|proxy| proxy.servers.iter().map(move |server| (proxy, server)));
     for (proxy, server) in servers.filter(|(_, server)| server.carrier == Carrier::Wire) {
-        let Some(source) = server.source.as_ref().or(proxy.source.as_ref()) else { continue };
+        let Some(source) = proxy.source_of(server) else { continue };
         let wrong = |what: String| {
             let at = &server.at;
             Err(BootError(format!("[{}:{}]: server '{}': {what}", at.file, at.line, server.name)))

@@ -378,7 +378,7 @@ fn check_destinations(proxy: &Proxy, report: &mut Report) {
                 report.alert(Some(&server.at), text);
             }
         }
-        let source = server.source.as_ref().or(proxy.source.as_ref());
+        let source = proxy.source_of(server);
         let is_foreign = source.is_some_and(|source| {
             !matches!(source.address, SourceAddress::Any | SourceAddress::Fixed(_))
         });

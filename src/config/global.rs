@@ -67,11 +67,7 @@ fn active(
     match line.name {
         "address" => global.addresses.push(address(line)?),
         "interface" => interfaces(global, line)?,
-        "max-spread-checks" => {
-            let word = line.only("a time")?;
-            let time = units::time(word).map_err(|error| error.of_time(word, line.name))?;
-            global.max_spread_checks = Some(time);
-        }
+        "max-spread-checks" => global.max_spread_checks = Some(line.time()?),
         "maxconnrate" => limit(&mut global.maxconnrate, line, context)?,
         "maxsessrate" => limit(&mut global.maxsessrate, line, context)?,
         "maxsslrate" => limit(&mut global.maxsslrate, line, context)?,
@@ -81,11 +77,11 @@ fn active(
         "tune.buffers.limit" => limit(&mut global.buffers_limit, line, context)?,
         "tune.buffers.reserve" => limit(&mut global.buffers_reserve, line, context)?,
         "tune.bufsize" => {
-            let size = size(line, BUFSIZE_MIN)?;
+            let size = line.size(BUFSIZE_MIN..=BUFSIZE_MAX)?;
             once(&mut global.bufsize, size, line, context);
         }
         "tune.maxrewrite" => {
-            let size = size(line, 0)?;
+            let size = line.size(0..=BUFSIZE_MAX)?;
             once(&mut global.maxrewrite, size, line, context);
         }
         "tune.runqueue-depth" => limit(&mut global.runqueue_depth, line, context)?,
@@ -208,19 +204,6 @@ fn limit(slot: &mut Option<u32>, line: &Line<'_>, context: &mut Context<'_>) -> 
     once(slot, u32::try_from(number).expect("in range"), line, context);
     *slot = slot.filter(|limit| *limit > 0);
     Ok(())
-}
-
-fn size(line: &Line<'_>, least: u32) -> Result<u32, Fault> {
-    let word = line.only("a size")?;
-    let size = units::size(word).map_err(|error| error.of_size(word, line.name))?;
-    if !(least..=BUFSIZE_MAX).contains(&size) {
-        return Err(format!(
-            "'{}' : invalid value '{word}', permitted are {least} to {BUFSIZE_MAX}.",
-            line.name
-        )
-        .into());
-    }
-    Ok(size)
 }
 
 /// The first value stays, as in HAProxy.

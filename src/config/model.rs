@@ -306,6 +306,13 @@ pub struct Proxy {
     pub persist: Option<Arc<str>>,
 }
 
+impl Proxy {
+    /// Where connections to one of its servers come from, if anything says so.
+    pub fn source_of<'a>(&'a self, server: &'a Server) -> Option<&'a ServerSource> {
+        server.source.as_ref().or(self.source.as_ref())
+    }
+}
+
 /// Options of a proxy that are on or off.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ProxyOptions {

@@ -7,7 +7,9 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use super::address::Family;
 use super::global::{self, GlobalDraft};
@@ -16,8 +18,8 @@ use super::model::{Inactive, Location, ProxyKind, Ring};
 use super::nearest::{nearest, suggestion};
 use super::proxy::{self, ProxyDraft};
 use super::report::{Fault, Report};
-use super::ring;
 use super::{Environment, LANGUAGE_VERSION, Loaded, Surroundings, check};
+use super::{ring, units};
 
 /// A line that says something.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -69,6 +71,24 @@ impl<'a> Line<'a> {
         let word = self.argument(0).ok_or_else(|| format!("'{}' expects {what}.", self.name))?;
         self.at_most(1)?;
         Ok(word)
+    }
+
+    /// The only argument, a time.
+    pub(super) fn time(&self) -> Result<Duration, Fault> {
+        let word = self.only("a time")?;
+        units::time(word).map_err(|error| error.of_time(word, self.name))
+    }
+
+    /// The only argument, a size within `range`.
+    pub(super) fn size(&self, range: RangeInclusive<u32>) -> Result<u32, Fault> {
+        let word = self.only("a size")?;
+        let size = units::size(word).map_err(|error| error.of_size(word, self.name))?;
+        if range.contains(&size) {
+            return Ok(size);
+        }
+        let (least, most) = range.into_inner();
+        Err(format!("'{}' : invalid value '{word}', permitted are {least} to {most}.", self.name)
+            .into())
     }
 }
 

@@ -15,7 +15,6 @@ use super::model::{BUFSIZE_DEFAULT, Location, LogFraming, LogTransport, Ring, Ri
 use super::parser::{Context, Line, unsupported};
 use super::proxy::invalid_character;
 use super::report::Fault;
-use super::units;
 
 /// The longest line when `maxlen` says nothing.
 const MAX_LEN: usize = 1024;
@@ -76,10 +75,10 @@ pub(super) fn statement(
             ring.framing = log::framing(word)
                 .ok_or_else(|| Fault::from(format!("'format' : unknown log format '{word}'.")))?;
         }
-        "maxlen" => ring.max_len = number(line, 1..=65_535)?,
-        "size" => ring.size = number(line, 1..=1 << 30)?,
-        "timeout connect" => ring.connect_timeout = Some(time(line)?),
-        "timeout server" => ring.server_timeout = Some(time(line)?),
+        "maxlen" => ring.max_len = line.size(1..=65_535)? as usize,
+        "size" => ring.size = line.size(1..=1 << 30)? as usize,
+        "timeout connect" => ring.connect_timeout = Some(line.time()?),
+        "timeout server" => ring.server_timeout = Some(line.time()?),
         "server" => {
             let server = server(line, context)?;
             if let Some(other) = ring.servers.iter().find(|other| other.name == server.name) {
@@ -90,26 +89,6 @@ pub(super) fn statement(
         name => unreachable!("'{name}' is listed as a word of rings"),
     }
     Ok(())
-}
-
-fn number(line: &Line<'_>, range: std::ops::RangeInclusive<i64>) -> Result<usize, Fault> {
-    let word = line.only("a number")?;
-    let size = units::size(word).map_err(|error| error.of_size(word, line.name))?;
-    match range.contains(&i64::from(size)) {
-        true => Ok(size as usize),
-        false => Err(format!(
-            "'{}' : invalid value '{word}', permitted are {} to {}.",
-            line.name,
-            range.start(),
-            range.end()
-        )
-        .into()),
-    }
-}
-
-fn time(line: &Line<'_>) -> Result<std::time::Duration, Fault> {
-    let word = line.only("a time")?;
-    units::time(word).map_err(|error| error.of_time(word, line.name))
 }
 
 /// `server <name> <address>:<port> [log-proto legacy|octet-count]`

@@ -199,7 +199,7 @@ impl<C: Copy + Eq + std::fmt::Debug> Stream<C> {
             count: times.count,
         });
         let options = ConnOptions { keepalive, user_timeout: server.user_timeout, mss: None };
-        let stated = server.source.as_ref().or(config.source.as_ref());
+        let stated = config.source_of(server);
         let source = stated.map(|stated| self.source_of(stated, world)).unwrap_or_default();
         Some(ConnectTo { remote, source, options })
     }

@@ -344,9 +344,18 @@ const HOLD: fn(&mut Stage<'_>) = |stage| {
     stage.ask(4);
 };
 
+/// The last parts of forty addresses.
+const CLIENTS: std::ops::Range<u8> = 100..140;
+
+fn add_addresses(lab: &Lab, hosts: std::ops::Range<u8>) {
+    for host in hosts {
+        lab.client.run("ip", &["addr", "add", &format!("10.77.0.{host}/24"), "dev", "eth0"]);
+    }
+}
+
 /// Forty clients.
 const SOURCES: fn(&mut Stage<'_>) = |stage| {
-    for host in 100..140 {
+    for host in CLIENTS {
         stage.ask_from(&format!("10.77.0.{host}"));
     }
 };
@@ -358,9 +367,7 @@ const WEIGHTED: &str =
 /// Which server a connection gets: by turns, by load, by order, by a hash, by what is up.
 pub fn servers_are_chosen_alike() {
     let lab = Lab::up();
-    for host in 100..140 {
-        lab.client.run("ip", &["addr", "add", &format!("10.77.0.{host}/24"), "dev", "eth0"]);
-    }
+    add_addresses(&lab, CLIENTS);
     let mut scenes = Vec::new();
     for (algorithm, act) in [
         ("roundrobin", ASK),
@@ -452,9 +459,7 @@ pub fn servers_that_are_not_to_be_had_alike() {
 /// Who waits for a server, in which order they get one, and what of those who never do.
 pub fn queues_are_alike() {
     let lab = Lab::shaped(Shape { queues: 1, ..Shape::default() });
-    for host in 100..102 {
-        lab.client.run("ip", &["addr", "add", &format!("10.77.0.{host}/24"), "dev", "eth0"]);
-    }
+    add_addresses(&lab, 100..102);
     let in_turn: fn(&mut Stage<'_>) = |stage| {
         stage.hold(2);
         stage.wait(4);

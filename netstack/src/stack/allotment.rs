@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use super::Stack;
 use crate::buffer::BufferPool;
-use crate::connection::Grant;
+use crate::connection::{Connection, Grant};
 use crate::flow::ConnId;
 use crate::time::Instant;
 
@@ -62,21 +62,23 @@ impl Allotments {
     }
 }
 
-impl Stack {
-    /// Lets a connection that wants a window stand in the queue.
-    #[inline(always)]
-    pub(super) fn note_want(&mut self, id: ConnId) {
-        if let Some(connection) = self.connections.get_mut(id)
-            && connection.queues_for_window()
-        {
-            let is_active = connection.is_active();
-            // A segment larger than all buffers together would wait for ever.
-            let usable = self.pools.buffers.usable(is_active);
-            let buffers = connection.buffers_per_segment().min(usable);
-            self.allotments.queues[usize::from(is_active)].push_back(Waiting { id, buffers });
-        }
+/// Lets a connection that wants a window stand in the queue, once.
+#[inline(always)]
+pub(super) fn stand_in_line(
+    id: ConnId,
+    connection: &mut Connection,
+    allotments: &mut Allotments,
+    pool: &BufferPool,
+) {
+    if connection.queues_for_window() {
+        let is_active = connection.is_active();
+        // A segment larger than all buffers together would wait for ever.
+        let buffers = connection.buffers_per_segment().min(pool.usable(is_active));
+        allotments.queues[usize::from(is_active)].push_back(Waiting { id, buffers });
     }
+}
 
+impl Stack {
     /// Opens windows: those of servers and of clients in turn.
     pub(super) fn allot(&mut self, now: Instant) {
         if self.allotments.leases.is_empty() && self.allotments.waiting() == 0 {

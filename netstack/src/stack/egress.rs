@@ -10,6 +10,7 @@ use std::ops::Range;
 
 use smoltcp::wire::IpProtocol;
 
+use super::allotment::stand_in_line;
 use super::{Stack, enqueue, index_of, mss_of};
 use crate::connection::{Context, Outgoing};
 use crate::counters::Counters;
@@ -289,8 +290,8 @@ impl Stack {
         if self.connections[id].orphan() && self.has_ended(id, now) {
             return;
         }
-        self.note_want(id);
         let connection = &mut self.connections[id];
+        stand_in_line(id, connection, &mut self.allotments, &self.pools.buffers);
         if let Some(deadline) = connection.deadline() {
             self.connection_timers.set_earlier(index_of(id) as u32, deadline);
         }

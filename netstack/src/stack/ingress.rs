@@ -13,6 +13,7 @@ use smoltcp::wire::{
     NdiscNeighborFlags, NdiscRepr, RawHardwareAddress,
 };
 
+use super::allotment::stand_in_line;
 use super::{Stack, StackConfig, enlist};
 use crate::connection::{Context, State, Verdict};
 use crate::counters::DropReason;
@@ -179,9 +180,7 @@ impl Stack {
         }
         let tuple = connection.tuple;
         self.counters.undone += u64::from(connection.undone() - undone);
-        if verdict == Verdict::NoBuffer {
-            self.note_want(id);
-        }
+        stand_in_line(id, connection, &mut self.allotments, &self.pools.buffers);
         self.count_verdict(verdict, tuple, now);
         self.settle(id, now);
     }
