@@ -10,9 +10,11 @@
 //! together, so that no two workers give the same place away and nobody is overtaken.
 
 mod facts;
+mod orders;
 mod queues;
 mod retry;
 mod standing;
+mod survey;
 #[cfg(test)]
 mod tests;
 
@@ -26,31 +28,17 @@ use slotmap::SlotMap;
 pub use queues::{Turn, Turns, Waiter};
 pub use retry::{Tried, is_undetermined, moves_on};
 pub use standing::{Effect, Said, Tracked};
+pub use survey::{ServerSurvey, Survey};
 
 use queues::Ticket;
 
 use crate::clock::Instant;
 use crate::config::model::{Algorithm, Config, Proxy, ProxyIndex, Server, ServerId, ServerPort};
-use crate::health::Health;
+use crate::health::{Health, History};
 use crate::lb::{self, Balancer, Pick, Room, WEIGHT_SCALE};
 use crate::queue::{Numbers, Priority, Queue, TicketId};
 use crate::rate::{Rate, RateLimit};
 use crate::shared::Mail;
-
-/// What a worker counts of a server.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct ServerCounters {
-    /// Streams connected to it now.
-    pub current: u64,
-    /// Connections that were opened to it.
-    pub total: u64,
-    /// Attempts that failed.
-    pub failed: u64,
-    /// Attempts that were repeated on it.
-    pub retries: u64,
-    /// Streams that moved on to another server.
-    pub redispatched: u64,
-}
 
 /// What a stream wants of a backend.
 pub struct Demand<'a> {
@@ -100,6 +88,21 @@ struct Member {
     warmth: u32,
     /// Places given on it.
     arrivals: Rate,
+    /// The most places taken on it, and the most streams that waited for it.
+    peaks: Peaks,
+    /// Where an operator has put it.
+    moved_to: Option<SocketAddr>,
+    /// Its check runs, and its agent's.
+    is_watched: [bool; 2],
+}
+
+/// The most of two things at once.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Peaks {
+    /// Streams at work; of a backend: in it.
+    pub streams: u32,
+    /// Streams waiting.
+    pub queued: u32,
 }
 
 struct State {
@@ -111,6 +114,10 @@ struct State {
     served: u32,
     tickets: SlotMap<TicketId, Ticket>,
     numbers: Numbers,
+    /// The most streams that waited for any server.
+    peak_queued: u32,
+    /// Whether there is a server, since when, and how it was before.
+    standing: History,
 }
 
 /// A backend.
@@ -121,6 +128,8 @@ pub struct Backend {
     fullconn: u32,
     /// Streams in it, working or waiting (HAProxy's beconn).
     streams: AtomicU32,
+    /// The most of them at once.
+    peak_streams: AtomicU32,
     /// Streams that came.
     arrivals: RateLimit,
     state: Mutex<State>,
@@ -147,6 +156,7 @@ impl Backend {
             config: proxy,
             index,
             streams: AtomicU32::new(0),
+            peak_streams: AtomicU32::new(0),
             arrivals: RateLimit::new(0),
             state: Mutex::new(State {
                 balancer,
@@ -155,6 +165,8 @@ impl Backend {
                 served: 0,
                 tickets: SlotMap::with_key(),
                 numbers: Numbers::default(),
+                peak_queued: 0,
+                standing: History::default(),
             }),
             mail,
         }
@@ -169,12 +181,18 @@ impl Backend {
     pub fn enter(&self, now: Instant) {
         // Without a limit there is always leave.
         let _ = self.arrivals.take(now);
-        self.streams.fetch_add(1, Ordering::SeqCst);
+        let streams = self.streams.fetch_add(1, Ordering::SeqCst) + 1;
+        if streams > self.peak_streams.load(Ordering::Relaxed) {
+            self.peak_streams.fetch_max(streams, Ordering::Relaxed);
+        }
     }
 
-    /// A stream has got a place on a server.
-    pub fn arrived(&self, server: usize, now: Instant) {
-        self.lock().members[server].arrivals.count(now);
+    /// A stream has got a place on a server; returns where an operator has put that, if it was moved.
+    pub fn arrived(&self, server: usize, now: Instant) -> Option<SocketAddr> {
+        let mut state = self.lock();
+        let member = &mut state.members[server];
+        member.arrivals.count(now);
+        member.moved_to
     }
 
     /// A stream has ended.
@@ -350,7 +368,10 @@ impl State {
     }
 
     fn load_changed(&mut self, server: usize) {
-        let load = self.members[server].load();
+        let member = &mut self.members[server];
+        let load = member.load();
+        member.peaks.streams = member.peaks.streams.max(load.served);
+        member.peaks.queued = member.peaks.queued.max(load.queued);
         self.balancer.load_changed(server, load);
     }
 }
@@ -370,6 +391,9 @@ impl Member {
             health,
             warmth: 100,
             arrivals: Rate::default(),
+            peaks: Peaks::default(),
+            moved_to: None,
+            is_watched: [server.check.is_some(), server.agent.is_some()],
         }
     }
 

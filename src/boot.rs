@@ -10,13 +10,15 @@ mod plan;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io::Read;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use crossbeam::channel::{Receiver, Sender, unbounded};
+use jiff::tz::TimeZone;
 use netstack::buffer::BUFFER_SIZE;
+use netstack::fib::LinkId;
 use netstack::rss::Rss;
 use netstack::{Secret, Stack, StackConfig};
 use nic::{Interface, Mode, Program, ReplyPorts, XskConfig, XskQueue};
@@ -25,13 +27,15 @@ use crate::bell::Bell;
 use crate::cli::RunOrder;
 use crate::clock::Clock;
 use crate::config::model::{
-    BUFFERS_RESERVE_DEFAULT, BUFSIZE_DEFAULT, Config, Families, MAXCONN_DEFAULT,
+    BUFFERS_RESERVE_DEFAULT, BUFSIZE_DEFAULT, Bind, Config, Families, MAXCONN_DEFAULT,
 };
+use crate::control::Question;
 use crate::cores::{self, Wishes};
 use crate::handover;
 use crate::log;
 use crate::netlink::{KernelTables, Snapshot, StatedAddress, StatedRoute, Wire as KernelWire};
 use crate::proxies::{ListenerPlan, Post, Proxies};
+use crate::runtime::{self, Runtime};
 use crate::shared::{Shared, Wake};
 use crate::syslog::{self, Logger};
 use crate::transport::Place;
@@ -87,6 +91,8 @@ pub struct Running {
     pub commands: Vec<(Sender<Command>, Arc<Bell>)>,
     /// What workers ask.
     pub requests: Receiver<Request>,
+    /// What the runtime interface asks.
+    pub questions: Receiver<Question>,
     /// Wakes the control thread.
     pub bell: Arc<Bell>,
     /// The threads.
@@ -158,6 +164,7 @@ pub fn boot(config: &Config, order: &RunOrder, clock: Clock) -> Result<Running, 
     );
     shared.interfaces = interfaces.iter().map(|interface| interface.name.clone()).collect();
     let shared = Arc::new(shared);
+    let runtime_sockets = plan::runtime_sockets(config)?;
     if !sockets.is_empty() {
         raise_file_limit(config);
     }
@@ -175,6 +182,7 @@ pub fn boot(config: &Config, order: &RunOrder, clock: Clock) -> Result<Running, 
     let wakes: Vec<Arc<dyn Wake>> =
         bells.iter().map(|bell| bell.clone() as Arc<dyn Wake>).collect();
     let (to_control, requests) = unbounded();
+    let (asks_control, questions) = unbounded();
     let (logger, log_thread) = start_log(config, clock)?;
     let mut running = Running {
         taken,
@@ -183,6 +191,7 @@ pub fn boot(config: &Config, order: &RunOrder, clock: Clock) -> Result<Running, 
         stated,
         commands: Vec::new(),
         requests,
+        questions,
         bell,
         threads: Vec::new(),
         cores: cores.clone(),
@@ -237,6 +246,21 @@ pub fn boot(config: &Config, order: &RunOrder, clock: Clock) -> Result<Running, 
         let _ = sender.send(Command::Watch(assignment));
         bell.wake();
     }
+    let runtime = Runtime {
+        config: Arc::new(config.clone()),
+        shared,
+        plans: running.listeners.clone(),
+        workers: running.commands.clone(),
+        control: (asks_control, running.bell.clone()),
+        logger: running.logger.clone(),
+        clock,
+        node: rustix::system::uname().nodename().to_string_lossy().into_owned(),
+        zone: TimeZone::system(),
+        source_ports: running.source_ports.clone(),
+    };
+    runtime::socket::serve(runtime_sockets, &Arc::new(runtime)).map_err(|error| {
+        BootError(format!("cannot start a thread of the runtime interface: {error}"))
+    })?;
     Ok(running)
 }
 
@@ -291,6 +315,11 @@ fn start_log(
     Ok((Some(logger), Some(thread)))
 }
 
+/// Where a socket of the kernel listens, in words.
+pub fn place_in_words(bind: &Bind) -> String {
+    plan::place_of(bind, bind.families == Families::V6)
+}
+
 /// Where a listener listens, in words.
 pub fn place_of(plan: &ListenerPlan) -> String {
     let ipv6 = match &plan.at.place {
@@ -304,20 +333,21 @@ impl Running {
     /// Gives all workers the forwarding table, and the neighbours by its links.
     pub fn tell_fib(&self) {
         let fib = Arc::new(self.snapshot.fib.clone());
-        let neighbors: Vec<_> = self
-            .kernel
-            .neighbors()
-            .filter_map(|update| match update.state {
-                crate::netlink::NeighborState::Reachable(mac) => {
-                    Some((self.snapshot.link_of(update.interface)?, update.ip, mac))
-                }
-                crate::netlink::NeighborState::Gone => None,
-            })
-            .collect();
+        let neighbors: Vec<_> = self.neighbors().collect();
         for (sender, bell) in &self.commands {
             let _ = sender.send(Command::SetFib(fib.clone(), neighbors.clone()));
             bell.wake();
         }
+    }
+
+    /// Neighbours that can be sent to, by their links.
+    pub fn neighbors(&self) -> impl Iterator<Item = (LinkId, IpAddr, [u8; 6])> {
+        self.kernel.neighbors().filter_map(|update| match update.state {
+            crate::netlink::NeighborState::Reachable(mac) => {
+                Some((self.snapshot.link_of(update.interface)?, update.ip, mac))
+            }
+            crate::netlink::NeighborState::Gone => None,
+        })
     }
 
     /// Tells the programs on all interfaces what to take.

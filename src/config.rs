@@ -38,7 +38,7 @@ mod keywords;
 mod log;
 pub mod model;
 mod names;
-mod nearest;
+pub mod nearest;
 mod options;
 mod parser;
 mod proxy;
@@ -49,7 +49,7 @@ mod rules;
 mod samples;
 mod server;
 mod source;
-mod units;
+pub mod units;
 mod words;
 
 /// The version of HAProxy whose configuration language this is; what `version_atleast()` compares with.

@@ -6,6 +6,7 @@
 //! Never: on a worker's core, or in the way of a packet
 
 use std::io::Read;
+use std::net::IpAddr;
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
@@ -13,6 +14,7 @@ use std::time::Duration;
 
 use crossbeam::channel::{Sender, unbounded};
 use netstack::Resolve;
+use netstack::fib::{Fib, LinkId};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1};
 use signal_hook::iterator::backend::SignalDelivery;
 use signal_hook::iterator::exfiltrator::SignalOnly;
@@ -24,6 +26,24 @@ use crate::netlink::{Changes, NeighborState, NeighborUpdate};
 use crate::report;
 use crate::shared::{Saying, Wake};
 use crate::worker::{Command, Request, WorkerReport};
+
+/// What the runtime interface asks of the control thread.
+pub enum Question {
+    /// What the programs on the interfaces did, by queue, in lines.
+    Programs(Sender<String>),
+    /// The tables of the wires.
+    Tables(Sender<Tables>),
+}
+
+/// The tables of the wires at one moment.
+pub struct Tables {
+    /// Links, addresses and routes.
+    pub fib: Fib,
+    /// Neighbours that can be sent to: address, link-layer address, link.
+    pub neighbors: Vec<(IpAddr, [u8; 6], LinkId)>,
+    /// The interfaces, in the order of their wires.
+    pub interfaces: Vec<String>,
+}
 
 /// A worker answers within a turn; one that does not is not waited for longer.
 const REPORT_TIMEOUT: Duration = Duration::from_secs(2);
@@ -85,7 +105,9 @@ pub fn run(mut running: Running, mut signals: Signals) -> i32 {
         let readable = {
             let pipe = signals.delivery.get_read().as_fd();
             let fds = [pipe, running.kernel.fd()];
-            running.bell.sleep(&fds, None, || !running.requests.is_empty())
+            running
+                .bell
+                .sleep(&fds, None, || !running.requests.is_empty() || !running.questions.is_empty())
         };
         if readable[0] {
             for signal in signals.pending() {
@@ -111,6 +133,9 @@ pub fn run(mut running: Running, mut signals: Signals) -> i32 {
                 Request::Drained => drained += 1,
                 Request::Say(saying) => say(&saying),
             }
+        }
+        while let Ok(question) = running.questions.try_recv() {
+            answer(&running, question);
         }
         if readable[1] {
             follow_kernel(&mut running);
@@ -143,16 +168,41 @@ fn tell_all(running: &Running, command: impl Fn() -> Command) {
 /// Workers, queues, pools, proxies and servers, and what the programs on the interfaces did.
 fn full_report(running: &Running) -> String {
     let mut text = report::full(&ask_reports(&running.commands));
+    text.push_str(&programs(running));
+    if let Some(logger) = &running.logger {
+        text.push_str(&report::logs(logger.counters()));
+    }
+    text
+}
+
+/// What the programs on the interfaces did.
+fn programs(running: &Running) -> String {
+    let mut text = String::new();
     for taken in &running.taken {
         match taken.program.counters() {
             Ok(counters) => text.push_str(&report::program(&taken.interface.name, &counters)),
             Err(error) => log::warning(format_args!("{error}")),
         }
     }
-    if let Some(logger) = &running.logger {
-        text.push_str(&report::logs(logger.counters()));
-    }
     text
+}
+
+/// Answers the runtime interface; who asked may have given up waiting.
+fn answer(running: &Running, question: Question) {
+    let interfaces = running.taken.iter().map(|taken| taken.interface.name.clone());
+    match question {
+        Question::Programs(to) => {
+            let _ = to.send(programs(running));
+        }
+        Question::Tables(to) => {
+            let neighbors = running.neighbors().map(|(link, ip, mac)| (ip, mac, link));
+            let _ = to.send(Tables {
+                fib: running.snapshot.fib.clone(),
+                neighbors: neighbors.collect(),
+                interfaces: interfaces.collect(),
+            });
+        }
+    }
 }
 
 /// Has the kernel resolve a neighbour; what it knows already goes to the asker at once.
@@ -223,8 +273,10 @@ fn stop(running: Running, signal: i32) {
         let _ = thread.join();
     }
     drop(taken);
-    // With the last way to it the log's thread ends, all lines written.
-    drop(logger);
+    // All lines are written first.
+    if let Some(logger) = logger {
+        logger.end();
+    }
     if let Some(thread) = log_thread {
         let _ = thread.join();
     }

@@ -14,12 +14,15 @@ use crate::config::model::{CheckStatus, InitState, OnError, Server};
 
 /// A check's counter, 0 to `rise + fall - 1`: from `rise` on the server is up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Counter {
-    health: u32,
-    rise: u32,
-    fall: u32,
-    /// What the last check found.
-    last: Option<CheckStatus>,
+pub struct Counter {
+    /// Where it stands.
+    pub health: u32,
+    /// `rise`
+    pub rise: u32,
+    /// `fall`
+    pub fall: u32,
+    /// Failures while it was up.
+    pub failures: u64,
 }
 
 impl Counter {
@@ -30,10 +33,11 @@ impl Counter {
             InitState::Down => rise - 1,
             InitState::FullyDown => 0,
         };
-        Counter { health, rise, fall, last: None }
+        Counter { health, rise, fall, failures: 0 }
     }
 
-    fn is_up(&self) -> bool {
+    /// Whether it is on its upper side.
+    pub fn is_up(&self) -> bool {
         self.health >= self.rise
     }
 
@@ -57,6 +61,7 @@ impl Counter {
     /// One more failure; whether the counter moved.
     fn fail(&mut self) -> bool {
         let moves = self.health > 0;
+        self.failures += u64::from(self.is_up());
         if moves {
             self.health -= 1;
             if !self.is_up() {
@@ -162,6 +167,31 @@ pub struct Health {
     errors: u32,
     /// When it came up last; at start it was up before.
     up_since: Option<Instant>,
+    history: History,
+}
+
+/// What has become of a server so far.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct History {
+    /// When its state changed last.
+    pub changed_at: Instant,
+    /// How often it went down.
+    pub falls: u64,
+    /// How long it was down, before the present time if it is down now.
+    pub down_for: Duration,
+    /// What its last check found, and its agent's.
+    pub last: [Option<Outcome>; 2],
+}
+
+impl Default for History {
+    fn default() -> Self {
+        History {
+            changed_at: Instant::ZERO,
+            falls: 0,
+            down_for: Duration::ZERO,
+            last: [None, None],
+        }
+    }
 }
 
 /// What a check has changed.
@@ -191,7 +221,52 @@ impl Health {
             inherited: Admin::default(),
             errors: 0,
             up_since: None,
+            history: History::default(),
         }
+    }
+
+    /// The counters of its check and of its agent's.
+    pub fn counters(&self) -> [Option<Counter>; 2] {
+        [self.check, self.agent]
+    }
+
+    /// What has become of it so far.
+    pub fn history(&self) -> &History {
+        &self.history
+    }
+
+    /// How long it was down in all.
+    pub fn down_for(&self, now: Instant) -> Duration {
+        let History { changed_at, down_for, .. } = self.history;
+        match self.operation {
+            Operation::Stopped => down_for + now.since(changed_at),
+            _ => down_for,
+        }
+    }
+
+    /// What is wanted of it, and what of the one that it tracks.
+    pub fn wishes(&self) -> (Admin, Admin) {
+        (self.own, self.inherited)
+    }
+
+    /// Forgets what was counted.
+    pub fn clear(&mut self) {
+        self.history.falls = 0;
+        self.history.down_for = Duration::ZERO;
+        for counter in [&mut self.check, &mut self.agent].into_iter().flatten() {
+            counter.failures = 0;
+        }
+    }
+
+    fn set_operation(&mut self, to: Operation, now: Instant) {
+        let from = std::mem::replace(&mut self.operation, to);
+        let since = now.since(self.history.changed_at);
+        match (from, to) {
+            (Operation::Stopped, _) => self.history.down_for += since,
+            (_, Operation::Stopped) => self.history.falls += 1,
+            _ => {}
+        }
+        self.history.changed_at = now;
     }
 
     /// What it does, apart from what an operator wants.
@@ -230,7 +305,9 @@ impl Health {
                 if let Some(check) = &mut self.check {
                     check.health = 0;
                 }
-                self.operation = Operation::Stopped;
+                if self.operation != Operation::Stopped {
+                    self.set_operation(Operation::Stopped, now);
+                }
             }
             (true, false) => {
                 if let Some(check) = &mut self.check {
@@ -258,10 +335,12 @@ impl Health {
         let says_nothing = checker == Checker::Agent
             && verdict == Verdict::Failed
             && outcome.status != CheckStatus::L7Status;
-        let Some(counter) = self.counter(checker) else {
+        if self.counter(checker).is_none() {
             return Change { operation: None, is_news: false };
-        };
-        let is_other = counter.last.replace(outcome.status) != Some(outcome.status);
+        }
+        let last = self.history.last[checker as usize].replace(outcome.clone());
+        let is_other = last.map(|last| last.status) != Some(outcome.status);
+        let counter = self.counter(checker).expect("it is checked");
         let moved = match verdict {
             Verdict::Failed if says_nothing => false,
             Verdict::Failed => counter.fail(),
@@ -285,6 +364,22 @@ impl Health {
         Change { operation: wanted.and_then(|to| self.go(to, now)), is_news: is_other || moved }
     }
 
+    /// It is so from now on, as if a check had said it.
+    pub fn force(
+        &mut self,
+        checker: Checker,
+        operation: Operation,
+        now: Instant,
+    ) -> Option<Operation> {
+        if let Some(counter) = self.counter(checker) {
+            counter.health = match operation {
+                Operation::Stopped => 0,
+                Operation::Stopping | Operation::Running => counter.rise + counter.fall - 1,
+            };
+        }
+        self.go(operation, now)
+    }
+
     /// The server that it tracks is so from now on.
     pub fn follow(&mut self, operation: Operation, now: Instant) -> Option<Operation> {
         self.go(operation, now)
@@ -297,7 +392,7 @@ impl Health {
         if to == Operation::Running && self.operation == Operation::Stopped {
             self.up_since = Some(now);
         }
-        self.operation = to;
+        self.set_operation(to, now);
         Some(to)
     }
 
@@ -389,7 +484,7 @@ pub fn reason(outcome: &Outcome) -> String {
 }
 
 /// What HAProxy calls a status in its log.
-fn description(status: CheckStatus) -> &'static str {
+pub fn description(status: CheckStatus) -> &'static str {
     match status {
         CheckStatus::Hana => "Health analyze",
         CheckStatus::SockErr => "Socket error",
@@ -433,6 +528,7 @@ mod tests {
             inherited: Admin::default(),
             errors: 0,
             up_since: None,
+            history: History::default(),
         }
     }
 

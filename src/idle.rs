@@ -4,6 +4,8 @@
 //! Out:   a percentage over the last second
 //! Never: reads a clock
 
+use std::time::Duration;
+
 use crate::clock::Instant;
 
 /// Slices of the last second.
@@ -21,12 +23,20 @@ pub struct IdleMeter {
     /// Slices that have been filled since the start.
     filled: u64,
     last: Instant,
+    /// Busy microseconds since the start.
+    total_us: u64,
 }
 
 impl IdleMeter {
     /// Begins at `now`.
     pub fn new(now: Instant) -> Self {
-        IdleMeter { busy: [0; SLICES], slice: now.micros() / SLICE_US, filled: 0, last: now }
+        IdleMeter {
+            busy: [0; SLICES],
+            slice: now.micros() / SLICE_US,
+            filled: 0,
+            last: now,
+            total_us: 0,
+        }
     }
 
     /// A turn ended at `now`; it began where the one before ended.
@@ -41,9 +51,15 @@ impl IdleMeter {
             let upto = end.min(to);
             if was_busy {
                 self.busy[(self.slice % SLICES as u64) as usize] += upto - from;
+                self.total_us += upto - from;
             }
             from = upto;
         }
+    }
+
+    /// The time in turns that did something, since the start.
+    pub fn busy(&self) -> Duration {
+        Duration::from_micros(self.total_us)
     }
 
     fn enter(&mut self, slice: u64) {

@@ -6,7 +6,7 @@
 //! Never: lets the proxy core know what carries its byte streams
 //!
 //! The rooms, from the outside in: [`cli`], [`config`], [`boot`], [`control`] (the process); [`worker`],
-//! [`wires`], [`handover`] (one core); [`transport`] (the seam); [`proxies`], [`listener`], [`stream`],
+//! [`wires`], [`handover`] (one core); [`runtime`] (what an operator asks); [`transport`] (the seam); [`proxies`], [`listener`], [`stream`],
 //! [`channel`], [`backend`], [`lb`], [`task`] (the proxy core).
 
 pub mod acl;
@@ -20,10 +20,12 @@ pub mod clock;
 pub mod config;
 pub mod control;
 pub mod cores;
+pub mod counters;
 pub mod handover;
 pub mod health;
 pub mod idle;
 pub mod kernel_ports;
+pub mod latency;
 pub mod lb;
 pub mod limit;
 pub mod listener;
@@ -35,6 +37,7 @@ pub mod proxy_protocol;
 pub mod queue;
 pub mod rate;
 pub mod report;
+pub mod runtime;
 pub mod sample;
 pub mod shared;
 pub mod stream;

@@ -5,13 +5,17 @@
 //! Owns:  the count
 //! Never: blocks
 
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 /// So many places, shared by all workers.
 #[derive(Debug)]
 pub struct Limit {
-    max: u32,
+    max: AtomicU32,
     used: AtomicU32,
+    /// The most places that were ever taken at once.
+    peak: AtomicU32,
+    /// Takers that found no place.
+    refused: AtomicU64,
     /// Someone found no place and wants to know of one.
     wanted: AtomicBool,
 }
@@ -19,7 +23,13 @@ pub struct Limit {
 impl Limit {
     /// `max` free places.
     pub fn new(max: u32) -> Self {
-        Limit { max, used: AtomicU32::new(0), wanted: AtomicBool::new(false) }
+        Limit {
+            max: AtomicU32::new(max),
+            used: AtomicU32::new(0),
+            peak: AtomicU32::new(0),
+            refused: AtomicU64::new(0),
+            wanted: AtomicBool::new(false),
+        }
     }
 
     /// Takes a place, if there is one. If not, the one who gives the next place back is told to tell.
@@ -30,15 +40,28 @@ impl Limit {
         }
         self.wanted.store(true, Ordering::SeqCst);
         // A place may have been given back between the two: it would have told nobody.
-        self.try_take()
+        let taken = self.try_take();
+        if !taken {
+            self.refused.fetch_add(1, Ordering::Relaxed);
+        }
+        taken
     }
 
     fn try_take(&self) -> bool {
-        self.used
-            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |used| {
-                (used < self.max).then_some(used + 1)
-            })
-            .is_ok()
+        let max = self.max();
+        let taken = self.used.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |used| {
+            (used < max).then_some(used + 1)
+        });
+        match taken {
+            Ok(before) => {
+                // Most of the time it is no new peak, and the line stays shared.
+                if before + 1 > self.peak.load(Ordering::Relaxed) {
+                    self.peak.fetch_max(before + 1, Ordering::Relaxed);
+                }
+                true
+            }
+            Err(_) => false,
+        }
     }
 
     /// Gives a place back that was not used, because another limit had none: whoever waits is told when
@@ -62,7 +85,27 @@ impl Limit {
 
     /// Places there are.
     pub fn max(&self) -> u32 {
-        self.max
+        self.max.load(Ordering::Relaxed)
+    }
+
+    /// Changes how many places there are; who has one keeps it. Who waits should be told then.
+    pub fn set_max(&self, max: u32) {
+        self.max.store(max, Ordering::SeqCst);
+    }
+
+    /// The most places that were taken at once.
+    pub fn peak(&self) -> u32 {
+        self.peak.load(Ordering::Relaxed)
+    }
+
+    /// How often nobody could be given a place.
+    pub fn refused(&self) -> u64 {
+        self.refused.load(Ordering::Relaxed)
+    }
+
+    /// Forgets how many were taken at once.
+    pub fn clear_peak(&self) {
+        self.peak.store(self.used(), Ordering::Relaxed);
     }
 }
 

@@ -24,6 +24,10 @@ pub enum ListenerState {
     Full,
     /// A limit of the process or of the frontend is reached.
     Limited,
+    /// An operator has paused its frontend.
+    Paused,
+    /// It listens no more.
+    Stopped,
 }
 
 /// A listener on one worker.
@@ -69,7 +73,7 @@ impl Limits<'_> {
     /// Takes a place in each and counts in each rate; nothing is kept when one has none.
     pub fn take(&self, now: Instant) -> Result<(), Pause> {
         let Shared { session_rate, connection_rate, global, .. } = self.shared;
-        let Frontend { sessions, connections } = self.frontend;
+        let Frontend { sessions, connections, .. } = self.frontend;
         let gates: [&dyn Gate; 6] = [
             &OfListener(self.listener),
             session_rate,
@@ -171,7 +175,7 @@ mod tests {
     }
 
     fn frontend(connections: u32, sessions: u32) -> Frontend {
-        Frontend { connections: Limit::new(connections), sessions: RateLimit::new(sessions) }
+        Frontend::new(connections, sessions)
     }
 
     #[test]

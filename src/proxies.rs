@@ -11,14 +11,15 @@ use std::time::Duration;
 
 use slotmap::{Key, SlotMap};
 
-use crate::backend::ServerCounters;
 use crate::clock::Instant;
 use crate::config::model::{Bind, Config, Proxy, ProxyIndex, ServerId};
+use crate::counters::{Counters, ProxyCounters};
+use crate::latency::Latencies;
 use crate::limit::Limit;
 use crate::listener::{Limits, Listener, ListenerState};
 use crate::sample::Entrance;
-use crate::shared::{News, Parting, Saying, Shared};
-use crate::stream::{Admission, End, Greeting, Outcome, Stream, StreamRecord, World};
+use crate::shared::{FrontendState, News, Parting, Saying, Shared};
+use crate::stream::{Admission, End, Greeting, Outcome, Stream, StreamRecord, StreamView, World};
 use crate::task::Scheduler;
 use crate::transport::{
     ConnOptions, Ends, Event, Keepalive, ListenAt, ListenError, Token, Transport,
@@ -52,23 +53,6 @@ impl<C> Task<C> {
     }
 }
 
-/// What a worker counts of a frontend.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct FrontendCounters {
-    /// Streams now.
-    pub current: u64,
-    /// Connections accepted.
-    pub total: u64,
-    /// Bytes from clients.
-    pub bytes_in: u64,
-    /// Bytes to clients.
-    pub bytes_out: u64,
-    /// Connections that a rule refused before they were streams.
-    pub denied: u64,
-    /// Streams that ended otherwise than by both sides closing.
-    pub failed: u64,
-}
-
 /// One listener for all workers: what a diff of configurations asks to be opened.
 #[derive(Clone, Debug)]
 pub struct ListenerPlan {
@@ -78,6 +62,8 @@ pub struct ListenerPlan {
     pub bind: Arc<Bind>,
     /// Its maxconn, shared by all workers.
     pub limit: Arc<Limit>,
+    /// The place of its `bind` among those of the frontend.
+    pub place: usize,
     /// Where it listens.
     pub at: ListenAt,
 }
@@ -87,10 +73,8 @@ pub struct ListenerPlan {
 pub struct ProxyReport {
     /// Its configuration.
     pub config: Arc<Proxy>,
-    /// As a frontend.
-    pub frontend: FrontendCounters,
-    /// Its servers.
-    pub servers: Vec<ServerCounters>,
+    /// What is counted of it.
+    pub counters: ProxyCounters,
 }
 
 /// What a worker's part of the proxies is made with.
@@ -108,10 +92,9 @@ pub struct Post {
 pub struct Proxies<T: Transport> {
     shared: Arc<Shared>,
     post: Post,
-    /// By [`ProxyIndex`]: what the proxies are, and what they do as backends and as frontends.
+    /// By [`ProxyIndex`].
     proxies: Vec<Arc<Proxy>>,
-    servers: Vec<Vec<ServerCounters>>,
-    frontends: Vec<FrontendCounters>,
+    counters: Counters,
     listeners: Vec<Listener<T::Listener>>,
     /// Listeners with connections to take.
     accepting: VecDeque<usize>,
@@ -136,13 +119,14 @@ pub struct Proxies<T: Transport> {
 impl<T: Transport> Proxies<T> {
     /// The proxies of a worker, without listeners yet.
     pub fn new(config: &Config, shared: Arc<Shared>, post: Post) -> Self {
-        let counters = |proxy: &Proxy| vec![ServerCounters::default(); proxy.servers.len()];
         Proxies {
             proxies: (0..config.proxies.len())
                 .map(|index| shared.backend(ProxyIndex(index)).config.clone())
                 .collect(),
-            servers: config.proxies.iter().map(counters).collect(),
-            frontends: vec![FrontendCounters::default(); config.proxies.len()],
+            counters: Counters {
+                proxies: config.proxies.iter().map(ProxyCounters::new).collect(),
+                latencies: Latencies::default(),
+            },
             listeners: Vec::new(),
             accepting: VecDeque::new(),
             resume_at: None,
@@ -167,7 +151,11 @@ impl<T: Transport> Proxies<T> {
         let handle = transport.listen(&plan.at, Token(index as u64))?;
         self.listeners.push(Listener {
             handle,
-            entrance: Arc::new(Entrance { bind: plan.bind.clone(), limit: plan.limit.clone() }),
+            entrance: Arc::new(Entrance {
+                bind: plan.bind.clone(),
+                limit: plan.limit.clone(),
+                place: plan.place,
+            }),
             frontend: plan.frontend,
             state: ListenerState::Ready,
             is_queued: false,
@@ -175,11 +163,49 @@ impl<T: Transport> Proxies<T> {
         Ok(())
     }
 
+    /// Takes connections of a frontend again, lets who comes wait, or stops listening; streams go on.
+    pub fn set_frontend(
+        &mut self,
+        frontend: ProxyIndex,
+        to: FrontendState,
+        transport: &mut T,
+        now: Instant,
+    ) {
+        if to == FrontendState::Stopped {
+            // The places of the others stay: their tokens name them.
+            for listener in self.listeners.iter_mut().filter(|one| one.frontend == frontend) {
+                if listener.state != ListenerState::Stopped {
+                    listener.state = ListenerState::Stopped;
+                    transport.unlisten(listener.handle, now);
+                }
+            }
+            return;
+        }
+        for index in 0..self.listeners.len() {
+            let listener = &mut self.listeners[index];
+            if listener.frontend != frontend || listener.state == ListenerState::Stopped {
+                continue;
+            }
+            match to {
+                FrontendState::Paused => listener.state = ListenerState::Paused,
+                _ if listener.state == ListenerState::Paused => {
+                    listener.state = ListenerState::Ready;
+                    if transport.has_waiting(listener.handle) {
+                        self.queue_listener(index);
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
+
     /// Stops listening everywhere; streams go on.
     pub fn unlisten_all(&mut self, transport: &mut T, now: Instant) {
         self.shared.stop();
         for listener in self.listeners.drain(..) {
-            transport.unlisten(listener.handle, now);
+            if listener.state != ListenerState::Stopped {
+                transport.unlisten(listener.handle, now);
+            }
         }
         self.accepting.clear();
     }
@@ -203,8 +229,7 @@ impl<T: Transport> Proxies<T> {
     pub fn report(&self) -> Vec<ProxyReport> {
         let report = |index: usize| ProxyReport {
             config: self.proxies[index].clone(),
-            frontend: self.frontends[index],
-            servers: self.servers[index].clone(),
+            counters: self.counters.proxies[index].clone(),
         };
         (0..self.proxies.len()).map(report).collect()
     }
@@ -259,6 +284,9 @@ impl<T: Transport> Proxies<T> {
         for _ in 0..self.accepting.len() {
             let Some(index) = self.accepting.pop_front() else { break };
             self.listeners[index].is_queued = false;
+            if self.listeners[index].state != ListenerState::Ready {
+                continue;
+            }
             done += self.accept(index, transport, now);
         }
         // Tasks of different importance need short rounds: who comes meanwhile can overtake (HAProxy's rule).
@@ -286,6 +314,9 @@ impl<T: Transport> Proxies<T> {
     fn resume_listeners(&mut self, transport: &T) {
         for index in 0..self.listeners.len() {
             let listener = &mut self.listeners[index];
+            if matches!(listener.state, ListenerState::Paused | ListenerState::Stopped) {
+                continue;
+            }
             listener.state = ListenerState::Ready;
             if transport.has_waiting(listener.handle) {
                 self.queue_listener(index);
@@ -331,6 +362,10 @@ impl<T: Transport> Proxies<T> {
             let front = transport.accept(handle, token).expect("a connection waits");
             Task::Stream(Stream::new(front, token, greeting, (frontend, entrance.clone()), now))
         });
+        for counters in self.counters.fronts(frontend, entrance.place) {
+            counters.connections += 1;
+        }
+        self.shared.frontend(frontend).arrivals.count(now);
         let (front, admission) = self.admit(id, transport, now);
         if admission != Admission::Granted {
             self.turn_away(id, index, admission, transport, now);
@@ -339,9 +374,10 @@ impl<T: Transport> Proxies<T> {
         configure_front(&proxy, &entrance.bind, front, transport);
         self.scheduler.add(id, entrance.bind.nice);
         self.scheduler.wake(id);
-        let counters = &mut self.frontends[frontend.0];
-        counters.total += 1;
-        counters.current += 1;
+        for counters in self.counters.fronts(frontend, entrance.place) {
+            counters.admitted += 1;
+            counters.current += 1;
+        }
         if self.post.debug
             && let Some(Ends { local: Some(local), remote: Some(remote) }) = transport.ends(front)
         {
@@ -350,10 +386,10 @@ impl<T: Transport> Proxies<T> {
     }
 
     fn admit(&mut self, id: TaskId, transport: &mut T, now: Instant) -> (T::Conn, Admission) {
-        let Proxies { proxies, shared, servers, random, post, tasks, said, records, .. } = self;
+        let Proxies { proxies, shared, counters, random, post, tasks, said, records, .. } = self;
         let worker = post.worker;
         let mut world =
-            World { transport, proxies, shared, servers, random, worker, said, records };
+            World { transport, proxies, shared, counters, random, worker, said, records };
         let Task::Stream(stream) = &mut tasks[id] else { unreachable!("it was just made") };
         (stream.front(), stream.admit(&mut world, now))
     }
@@ -374,13 +410,79 @@ impl<T: Transport> Proxies<T> {
             Admission::Monitor | Admission::Granted => transport.close(stream.front(), now),
         }
         if admission != Admission::Monitor {
-            self.frontends[stream.frontend.0].denied += 1;
+            for counters in self.counters.fronts(stream.frontend, stream.entrance.place) {
+                counters.denied_connections += 1;
+            }
         }
         let limits = self.limits(listener);
         limits.undo_session();
         if limits.give() {
             self.shared.announce_room();
         }
+    }
+
+    // What an operator sees and does.
+
+    /// Streams from this place on, at most so many; and the place where the next ones begin, if there are any.
+    pub fn views(
+        &mut self,
+        from: usize,
+        most: usize,
+        transport: &mut T,
+        now: Instant,
+    ) -> (Vec<StreamView>, Option<usize>) {
+        let Proxies { proxies, shared, counters, random, post, tasks, said, records, .. } = self;
+        let worker = post.worker;
+        let world = World { transport, proxies, shared, counters, random, worker, said, records };
+        let mut views = Vec::new();
+        let mut taken = 0;
+        for (id, task) in tasks.iter().skip(from).take(most) {
+            taken += 1;
+            let until = self.scheduler.deadline(id);
+            views.extend(task.stream().map(|stream| stream.view(until, &world, now)));
+        }
+        (views, (taken == most).then_some(from + most))
+    }
+
+    /// Ends a stream, as an operator asks for it; whether there is one.
+    pub fn end_by_token(&mut self, token: Token, transport: &mut T, now: Instant) -> bool {
+        let id = id_of(token);
+        let Some(stream) = self.tasks.get(id).and_then(Task::stream) else { return false };
+        let end = stream.killing();
+        self.end_stream(id, end, transport, now);
+        true
+    }
+
+    /// Ends the streams of a server, as an operator asks for it; how many.
+    pub fn end_of_server(&mut self, server: ServerId, transport: &mut T, now: Instant) -> usize {
+        let uses = |(id, task): (TaskId, &Task<T::Conn>)| {
+            let stream = task.stream()?;
+            stream.uses(server.proxy, server.index).then(|| (id, stream.killing()))
+        };
+        let ending: Vec<_> = self.tasks.iter().filter_map(uses).collect();
+        let count = ending.len();
+        for (id, end) in ending {
+            self.end_stream(id, end, transport, now);
+        }
+        count
+    }
+
+    /// Forgets what was greatest; `all`: and what was counted.
+    pub fn clear_counters(&mut self, all: bool) {
+        self.counters.proxies.iter_mut().for_each(|proxy| proxy.clear(all));
+        if all {
+            self.counters.latencies = Latencies::default();
+        }
+    }
+
+    /// How long things took.
+    pub fn latencies(&self) -> &Latencies {
+        &self.counters.latencies
+    }
+
+    /// Tasks, and of these those that are to run.
+    pub fn tasks(&self) -> (usize, usize) {
+        (self.tasks.len(), self.scheduler.runnable_len())
     }
 
     // Servers that are watched.
@@ -429,7 +531,7 @@ impl<T: Transport> Proxies<T> {
     }
 
     fn run_task(&mut self, id: TaskId, transport: &mut T, now: Instant) {
-        let Proxies { proxies, shared, servers, random, post, tasks, said, records, .. } = self;
+        let Proxies { proxies, shared, counters, random, post, tasks, said, records, .. } = self;
         match &mut tasks[id] {
             Task::Watch(watch) => {
                 let spread = self.spread_checks;
@@ -443,7 +545,7 @@ impl<T: Transport> Proxies<T> {
                     transport,
                     proxies,
                     shared,
-                    servers,
+                    counters,
                     random,
                     worker: post.worker,
                     said,
@@ -483,16 +585,15 @@ impl<T: Transport> Proxies<T> {
             return;
         };
         self.scheduler.remove(id);
-        let Proxies { proxies, shared, servers, random, post, said, records, .. } = self;
+        let Proxies { proxies, shared, counters, random, post, said, records, .. } = self;
         let worker = post.worker;
         let mut world =
-            World { transport, proxies, shared, servers, random, worker, said, records };
+            World { transport, proxies, shared, counters, random, worker, said, records };
         stream.leave(end, &mut world, now);
-        let counters = &mut self.frontends[stream.frontend.0];
-        counters.current -= 1;
-        counters.bytes_in += stream.request.total;
-        counters.bytes_out += stream.response.total;
-        counters.failed += u64::from(end != End::NORMAL);
+        for counters in self.counters.fronts(stream.frontend, stream.entrance.place) {
+            counters.current -= 1;
+            counters.failed += u64::from(end != End::NORMAL);
+        }
         if self.post.debug {
             let backend = &self.proxies[stream.backend.0];
             let server = stream.server.map_or("<NOSRV>", |at| &backend.servers[at].name);

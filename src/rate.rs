@@ -5,6 +5,7 @@
 //! Owns:  a counter of two periods
 //! Never: reads a clock; counts what was refused
 
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::clock::Instant;
@@ -20,6 +21,8 @@ pub struct Rate {
     period: u64,
     current: u32,
     previous: u32,
+    /// The highest estimate so far.
+    max: u32,
 }
 
 impl Rate {
@@ -27,11 +30,22 @@ impl Rate {
     pub fn count(&mut self, now: Instant) {
         self.rotate(now);
         self.current += 1;
+        self.max = self.max.max(self.estimate(now));
     }
 
     /// Takes the last event back.
     pub fn undo(&mut self) {
         self.current = self.current.saturating_sub(1);
+    }
+
+    /// The highest rate so far.
+    pub fn max(&self) -> u32 {
+        self.max
+    }
+
+    /// Forgets how high the rate was.
+    pub fn clear_max(&mut self) {
+        self.max = 0;
     }
 
     /// Events within the last second.
@@ -75,25 +89,51 @@ impl Rate {
 /// A limit of events per second, exact over all workers.
 #[derive(Debug)]
 pub struct RateLimit {
-    per_second: u32,
+    per_second: AtomicU32,
     rate: Mutex<Rate>,
 }
 
 impl RateLimit {
     /// So many per second; 0: as many as come, which are counted all the same.
     pub fn new(per_second: u32) -> Self {
-        RateLimit { per_second, rate: Mutex::new(Rate::default()) }
+        RateLimit { per_second: AtomicU32::new(per_second), rate: Mutex::new(Rate::default()) }
     }
 
     /// Counts one event, unless that would be too many: then says when it would not be.
     pub fn take(&self, now: Instant) -> Result<(), Instant> {
         let mut rate = self.lock();
         rate.rotate(now);
-        if self.per_second > 0 && rate.estimate(now) >= self.per_second {
-            return Err(rate.below_at(self.per_second, now));
+        let limit = self.limit();
+        if limit > 0 && rate.estimate(now) >= limit {
+            return Err(rate.below_at(limit, now));
         }
         rate.count(now);
         Ok(())
+    }
+
+    /// So many per second may come; 0: as many as come.
+    pub fn limit(&self) -> u32 {
+        self.per_second.load(Ordering::Relaxed)
+    }
+
+    /// Changes that.
+    pub fn set_limit(&self, per_second: u32) {
+        self.per_second.store(per_second, Ordering::Relaxed);
+    }
+
+    /// Counts one event, whatever the limit.
+    pub fn count(&self, now: Instant) {
+        self.lock().count(now);
+    }
+
+    /// The highest rate so far.
+    pub fn max(&self) -> u32 {
+        self.lock().max()
+    }
+
+    /// Forgets how high the rate was.
+    pub fn clear_max(&self) {
+        self.lock().clear_max();
     }
 
     /// Takes back what [`RateLimit::take`] counted and did not happen.

@@ -5,11 +5,13 @@
 //! Never: asks anyone
 
 use std::fmt::Write;
+use std::sync::Arc;
 
 use netstack::buffer::PoolStats;
 
-use crate::backend::ServerCounters;
-use crate::proxies::FrontendCounters;
+use crate::config::model::Proxy;
+use crate::counters::ProxyCounters;
+use crate::proxies::ProxyReport;
 use crate::syslog::LogCounters;
 use crate::worker::WorkerReport;
 
@@ -68,7 +70,8 @@ fn worker(out: &mut String, report: &WorkerReport) {
     line(out, format_args!("{counters}"));
 }
 
-fn queue(out: &mut String, (name, mode, stats): &(String, String, nic::WireStats)) {
+/// A queue of an interface.
+pub fn queue(out: &mut String, (name, mode, stats): &(String, String, nic::WireStats)) {
     line(
         out,
         format_args!(
@@ -114,89 +117,82 @@ pub fn logs(counters: &LogCounters) -> String {
     format!("logs sent={sent} failed={failed} dropped={dropped}\n")
 }
 
+/// A pool of a worker.
+pub struct Pool {
+    /// What is in it.
+    pub name: &'static str,
+    /// How full it is.
+    pub stats: PoolStats,
+}
+
+/// The pools of a worker.
+pub fn pools_of(report: &WorkerReport) -> [Pool; 3] {
+    let [used, allocated, size] = report.streams;
+    let streams = PoolStats { size, allocated, used, ..PoolStats::default() };
+    [
+        Pool { name: "buffers", stats: report.stack.buffers },
+        Pool { name: "connections", stats: report.stack.connections },
+        Pool { name: "streams", stats: streams },
+    ]
+}
+
 fn pools(out: &mut String, reports: &[WorkerReport]) {
-    for report in reports {
-        let [used, allocated, size] = report.streams;
-        let streams = PoolStats { size, allocated, used, ..PoolStats::default() };
-        let all = [
-            ("buffers", report.stack.buffers),
-            ("connections", report.stack.connections),
-            ("streams", streams),
-        ];
-        for (name, pool) in all {
-            line(
-                out,
-                format_args!(
-                    "pool {name} worker={} size={} allocated={} used={} limit={} reserve={} failures={}",
-                    report.worker,
-                    pool.size,
-                    pool.allocated,
-                    pool.used,
-                    pool.limit,
-                    pool.reserve,
-                    pool.failures
-                ),
-            );
-        }
+    for (worker, pool) in
+        reports.iter().flat_map(|one| pools_of(one).map(|pool| (one.worker, pool)))
+    {
+        let Pool { name, stats } = pool;
+        line(
+            out,
+            format_args!(
+                "pool {name} worker={worker} size={} allocated={} used={} limit={} reserve={} failures={}",
+                stats.size, stats.allocated, stats.used, stats.limit, stats.reserve, stats.failures
+            ),
+        );
     }
 }
 
 fn proxies(out: &mut String, reports: &[WorkerReport]) {
-    let Some(first) = reports.first() else { return };
-    for (index, proxy) in first.proxies.iter().enumerate() {
-        let config = &proxy.config;
+    for (config, counters) in sums(reports) {
         if config.kind.is_frontend() {
-            let frontend = sum(reports.iter().map(|report| report.proxies[index].frontend));
+            let front = counters.frontend;
             line(
                 out,
                 format_args!(
                     "proxy {} frontend conns={} total={} bytes_in={} bytes_out={} denied={} failed={}",
                     config.name,
-                    frontend.current,
-                    frontend.total,
-                    frontend.bytes_in,
-                    frontend.bytes_out,
-                    frontend.denied,
-                    frontend.failed
+                    front.current,
+                    front.admitted,
+                    front.bytes_in,
+                    front.bytes_out,
+                    front.denied_connections,
+                    front.failed
                 ),
             );
         }
-        for (at, server) in config.servers.iter().enumerate() {
-            let counters =
-                sum_servers(reports.iter().map(|report| report.proxies[index].servers[at]));
+        for (server, back) in config.servers.iter().zip(&counters.servers) {
             line(
                 out,
                 format_args!(
                     "server {}/{} conns={} total={} failed={} redispatched={}",
                     config.name,
                     server.name,
-                    counters.current,
-                    counters.total,
-                    counters.failed,
-                    counters.redispatched
+                    back.current,
+                    back.opened,
+                    back.failed_attempts,
+                    back.redispatched
                 ),
             );
         }
     }
 }
 
-fn sum(all: impl Iterator<Item = FrontendCounters>) -> FrontendCounters {
-    all.fold(FrontendCounters::default(), |a, b| FrontendCounters {
-        current: a.current + b.current,
-        total: a.total + b.total,
-        bytes_in: a.bytes_in + b.bytes_in,
-        bytes_out: a.bytes_out + b.bytes_out,
-        denied: a.denied + b.denied,
-        failed: a.failed + b.failed,
-    })
-}
-
-fn sum_servers(all: impl Iterator<Item = ServerCounters>) -> ServerCounters {
-    all.fold(ServerCounters::default(), |a, b| ServerCounters {
-        current: a.current + b.current,
-        total: a.total + b.total,
-        failed: a.failed + b.failed,
-        retries: a.retries + b.retries,
-        redispatched: a.redispatched + b.redispatched,
-    })
+/// What all workers have counted, by proxy.
+pub fn sums(reports: &[WorkerReport]) -> Vec<(Arc<Proxy>, ProxyCounters)> {
+    let Some((first, others)) = reports.split_first() else { return Vec::new() };
+    let sum = |(index, proxy): (usize, &ProxyReport)| {
+        let mut sum = proxy.counters.clone();
+        others.iter().for_each(|report| sum += &report.proxies[index].counters);
+        (proxy.config.clone(), sum)
+    };
+    first.proxies.iter().enumerate().map(sum).collect()
 }

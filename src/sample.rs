@@ -69,6 +69,8 @@ pub struct Entrance {
     pub bind: Arc<Bind>,
     /// Its maxconn, in which the connection holds a place.
     pub limit: Arc<Limit>,
+    /// Its place among those of the frontend.
+    pub place: usize,
 }
 
 /// What expressions can look at.

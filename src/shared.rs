@@ -6,15 +6,15 @@
 //! Never: locked for longer than a choice of a server takes
 
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use crossbeam::queue::SegQueue;
 
 use crate::backend::{Backend, Effect, Said, Tracked};
 use crate::clock::Instant;
-use crate::config::model::{Config, MAXCONN_DEFAULT, ProxyIndex, ServerId};
-use crate::health::{Admin, Checker, Outcome};
+use crate::config::model::{Config, MAXCONN_DEFAULT, Proxy, ProxyIndex, ServerId};
+use crate::health::{Admin, Checker, Operation, Outcome};
 use crate::limit::Limit;
 use crate::rate::RateLimit;
 use crate::sample::ProcessVariables;
@@ -98,6 +98,17 @@ impl Mail {
     }
 }
 
+/// Whether a frontend takes connections.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FrontendState {
+    /// It does.
+    Open,
+    /// An operator has paused it: who comes waits.
+    Paused,
+    /// It listens no more.
+    Stopped,
+}
+
 /// What all workers share of a proxy as a frontend.
 #[derive(Debug)]
 pub struct Frontend {
@@ -105,6 +116,39 @@ pub struct Frontend {
     pub connections: Limit,
     /// `rate-limit sessions`
     pub sessions: RateLimit,
+    /// Connections that came, those that rules refused as well.
+    pub arrivals: RateLimit,
+    /// Whether it takes connections, by an operator's word.
+    state: Mutex<FrontendState>,
+}
+
+impl Frontend {
+    /// A frontend that takes connections.
+    pub fn new(maxconn: u32, sessions_per_second: u32) -> Self {
+        Frontend {
+            connections: Limit::new(maxconn),
+            sessions: RateLimit::new(sessions_per_second),
+            arrivals: RateLimit::new(0),
+            state: Mutex::new(FrontendState::Open),
+        }
+    }
+
+    /// Whether it takes connections, by an operator's word.
+    pub fn state(&self) -> FrontendState {
+        *self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// An operator's word; the workers have to be told too.
+    pub fn set_state(&self, state: FrontendState) {
+        *self.state.lock().unwrap_or_else(PoisonError::into_inner) = state;
+    }
+
+    /// Forgets what was greatest.
+    pub fn clear(&self) {
+        self.connections.clear_peak();
+        self.sessions.clear_max();
+        self.arrivals.clear_max();
+    }
 }
 
 /// What workers share.
@@ -143,10 +187,10 @@ impl Shared {
     pub fn new(config: &Config, workers: Vec<Box<dyn Wake>>) -> Self {
         let global = &config.global;
         let mail = Arc::new(Mail::new(workers));
-        let frontends = config.proxies.iter().map(|proxy| Frontend {
-            connections: Limit::new(proxy.maxconn),
-            sessions: RateLimit::new(proxy.rate_limit_sessions.unwrap_or(0)),
-        });
+        let frontends = config
+            .proxies
+            .iter()
+            .map(|proxy| Frontend::new(proxy.maxconn, proxy.rate_limit_sessions.unwrap_or(0)));
         let backends = (0..config.proxies.len())
             .map(|index| Arc::new(Backend::new(config, ProxyIndex(index), mail.clone())));
         let shared = Shared {
@@ -185,6 +229,12 @@ impl Shared {
         u8::try_from(at).ok()
     }
 
+    /// All proxies: what they are.
+    pub fn proxies(&self) -> impl Iterator<Item = (ProxyIndex, &Arc<Proxy>)> {
+        let indexed = self.backends.iter().enumerate();
+        indexed.map(|(index, backend)| (ProxyIndex(index), &backend.config))
+    }
+
     /// The backend of this name.
     pub fn backend_named(&self, name: &str) -> Option<ProxyIndex> {
         self.by_name.get(name).copied()
@@ -214,6 +264,18 @@ impl Shared {
     /// What an operator, or an agent in his place, wants of a server.
     pub fn administer(&self, id: ServerId, admin: Admin, now: Instant) -> Vec<Saying> {
         let effect = self.backend(id.proxy).administer(id.index, admin, None, now);
+        self.spread(id, effect, now)
+    }
+
+    /// An operator says how a server is, in place of its checks.
+    pub fn force(
+        &self,
+        id: ServerId,
+        checker: Checker,
+        operation: Operation,
+        now: Instant,
+    ) -> Vec<Saying> {
+        let effect = self.backend(id.proxy).force(id.index, checker, operation, now);
         self.spread(id, effect, now)
     }
 
@@ -250,9 +312,23 @@ impl Shared {
         }
     }
 
+    /// Forgets what was greatest; `all`: and what was counted.
+    pub fn clear(&self, all: bool) {
+        self.global.clear_peak();
+        self.connection_rate.clear_max();
+        self.session_rate.clear_max();
+        self.frontends.iter().for_each(Frontend::clear);
+        self.backends.iter().for_each(|backend| backend.clear(all));
+    }
+
     /// The number of the next stream, from 0.
     pub fn next_stream(&self) -> u64 {
         self.streams.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Streams so far.
+    pub fn streams_so_far(&self) -> u64 {
+        self.streams.load(Ordering::Relaxed)
     }
 
     /// From now on no new connections are taken.

@@ -5,14 +5,16 @@
 //! Owns:  both connections, its place on a server, its ticket in a queue
 //! Never: blocks; knows a packet
 //!
-//! By phase: [`greeting`] (what a connection begins with), [`rules`] (what is decided of it), [`connect`] (a server, and a connection to it), [`exchange`] (bytes), [`end`] (how it ended).
+//! By phase: [`greeting`] (what a connection begins with), [`rules`] (what is decided of it), [`connect`] (a server, and a connection to it), [`exchange`] (bytes), [`end`] (how it ended), [`count`] (what is counted of it).
 
 mod connect;
+mod count;
 mod end;
 mod exchange;
 mod greeting;
 mod record;
 mod rules;
+mod view;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -22,11 +24,13 @@ pub use greeting::Greeting;
 pub use record::{StreamRecord, Tells};
 pub use rules::Admission;
 use rules::{Inspection, Reply};
+pub use view::StreamView;
 
-use crate::backend::{ServerCounters, Turns};
+use crate::backend::Turns;
 use crate::channel::Channel;
 use crate::clock::Instant;
 use crate::config::model::{Algorithm, Proxy, ProxyIndex};
+use crate::counters::Counters;
 use crate::queue::{Priority, TicketId};
 use crate::sample::{Entrance, Variables};
 use crate::shared::{Parting, Saying, Shared};
@@ -83,8 +87,8 @@ pub struct World<'a, T> {
     pub proxies: &'a [Arc<Proxy>],
     /// What all workers share.
     pub shared: &'a Shared,
-    /// What this worker counts of servers, by [`ProxyIndex`] and place.
-    pub servers: &'a mut [Vec<ServerCounters>],
+    /// What this worker counts.
+    pub counters: &'a mut Counters,
     /// Chance.
     pub random: &'a mut fastrand::Rng,
     /// Which worker this is.
@@ -127,6 +131,8 @@ pub struct Stream<C> {
     pub server: Option<usize>,
     /// The server that it has a place on.
     slot: Option<usize>,
+    /// Where an operator has put that server.
+    moved_to: Option<SocketAddr>,
     /// The server that a rule wants it on.
     bound: Option<usize>,
     priority: Priority,
@@ -148,6 +154,8 @@ pub struct Stream<C> {
     pub assigned_at: Option<Instant>,
     /// When the server's connection was open.
     pub connected_at: Option<Instant>,
+    /// How often it ran.
+    calls: u32,
     /// When something last moved.
     active_at: Instant,
     /// The client's ends as a PROXY header told them.
@@ -199,6 +207,7 @@ impl<C: Copy + Eq + std::fmt::Debug> Stream<C> {
             backend: frontend,
             server: None,
             slot: None,
+            moved_to: None,
             bound: None,
             priority: Priority::default(),
             retries: 0,
@@ -210,6 +219,7 @@ impl<C: Copy + Eq + std::fmt::Debug> Stream<C> {
             session_at: None,
             assigned_at: None,
             connected_at: None,
+            calls: 0,
             active_at: now,
             told_ends: None,
             has_proxy_header: false,
@@ -260,6 +270,7 @@ impl<C: Copy + Eq + std::fmt::Debug> Stream<C> {
         world: &mut World<'_, T>,
         now: Instant,
     ) -> Outcome {
+        self.calls += 1;
         if let State::Greeting(greeting) = self.state
             && let Some(outcome) = self.greet(greeting, world, now)
         {
@@ -342,6 +353,17 @@ impl<C: Copy + Eq + std::fmt::Debug> Stream<C> {
         self.slot == Some(server) && self.backend == backend && self.back.is_some()
     }
 
+    /// Why it ends when an operator ends it.
+    pub fn killing(&self) -> End {
+        let phase = match self.state {
+            State::Established => Phase::Data,
+            State::Queued { .. } => Phase::Queue,
+            State::Greeting(_) | State::Session | State::Inspect(_) => Phase::Request,
+            _ => Phase::Connect,
+        };
+        End { cause: Cause::Operator, phase }
+    }
+
     /// Why it ends when it must leave its server.
     pub fn parting(&self, why: Parting) -> End {
         let cause = match why {
@@ -378,11 +400,7 @@ impl<C: Copy + Eq + std::fmt::Debug> Stream<C> {
                 world.transport.close(back, now);
             }
         }
-        if self.is_established()
-            && let Some(server) = self.server
-        {
-            world.servers[self.backend.0][server].current -= 1;
-        }
+        self.count_end(end, world, now);
         self.give_back(world);
         if self.has_entered {
             world.shared.backend(self.backend).leave();

@@ -35,6 +35,8 @@ enum Entry {
     Stream(Box<StreamRecord>),
     /// Of a proxy; the level and the sentence.
     Said(ProxyIndex, u8, String),
+    /// There is nothing more to tell.
+    End,
 }
 
 /// What became of lines.
@@ -55,7 +57,7 @@ impl LogCounters {
     }
 }
 
-/// A way to the log. Copies of it lead to the same thread, which ends with the last of them.
+/// A way to the log. Copies of it lead to the same thread.
 #[derive(Clone)]
 pub struct Logger {
     sender: Sender<Entry>,
@@ -86,6 +88,11 @@ impl Logger {
     /// What became of lines.
     pub fn counters(&self) -> &LogCounters {
         &self.counters
+    }
+
+    /// Ends the thread once it has written what it was told before.
+    pub fn end(&self) {
+        let _ = self.sender.send(Entry::End);
     }
 
     fn tell(&self, entry: Entry) {
@@ -135,6 +142,7 @@ impl Writer {
             self.text.clear();
             self.structured.clear();
             match entry {
+                Entry::End => return,
                 Entry::Said(proxy, level, text) => {
                     self.text.extend_from_slice(text.as_bytes());
                     self.send(proxy, level);

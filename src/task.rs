@@ -99,6 +99,11 @@ impl<K: Key> Scheduler<K> {
         }
     }
 
+    /// When a task is woken at the latest.
+    pub fn deadline(&self, task: K) -> Option<Instant> {
+        self.wait_queue.deadline(index_of(task) as u32)
+    }
+
     /// Moves tasks whose time has come to the run queue.
     pub fn handle_timers(&mut self, now: Instant) {
         while let Some(index) = self.wait_queue.poll_expired(now) {

@@ -4,6 +4,9 @@ use std::fmt::Write;
 
 use crate::config::{self, model::MAXCONN_DEFAULT};
 
+/// The date of this version.
+pub const RELEASE_DATE: &str = "2026/11/27";
+
 /// Name and version.
 pub fn short() -> String {
     format!(

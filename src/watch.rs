@@ -6,6 +6,7 @@
 //! Never: runs on two workers: each server is watched by one
 //! Read:  docs/configuration.md, "Health checks"
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -167,8 +168,10 @@ impl<C: Copy + Eq + std::fmt::Debug> Probe<C> {
             if now < self.next {
                 return self.next;
             }
-            let is_paused = around.shared.backend(id.proxy).admin(id.index).maintenance;
-            if is_paused && self.checker == Checker::Health {
+            let backend = around.shared.backend(id.proxy);
+            let is_maintained =
+                backend.admin(id.index).maintenance && self.checker == Checker::Health;
+            if is_maintained || !backend.is_watched(id.index, self.checker) {
                 self.next = now + self.inter;
                 return self.next;
             }
@@ -177,7 +180,9 @@ impl<C: Copy + Eq + std::fmt::Debug> Probe<C> {
         let check = self.running.as_mut().expect("it was begun");
         let server = &config.servers[id.index];
         let source = config.source_of(server);
-        let target = |connect: &CheckConnect| target(self.checker, server, source, connect);
+        let moved_to = around.shared.backend(id.proxy).moved_to(id.index);
+        let target =
+            |connect: &CheckConnect| target(self.checker, (server, moved_to), source, connect);
         match check.process(&self.plan, target, token, around.transport, now) {
             Step::Wait(until) => until,
             Step::Done(outcome) => {
@@ -206,7 +211,7 @@ impl<C: Copy + Eq + std::fmt::Debug> Probe<C> {
 /// Where a check goes, and what its connection begins with.
 fn target(
     checker: Checker,
-    server: &Server,
+    (server, moved_to): (&Server, Option<SocketAddr>),
     source: Option<&ServerSource>,
     connect: &CheckConnect,
 ) -> (ConnectTo, Vec<u8>) {
@@ -224,7 +229,8 @@ fn target(
     let remote = match &server.carrier {
         Carrier::Unix(path) if address.is_none() && port.is_none() => Remote::Unix(path.clone()),
         carrier => {
-            let mut at = server_address(server, None).unwrap_or((server.address, 0).into());
+            let configured = || server_address(server, None);
+            let mut at = moved_to.or_else(configured).unwrap_or((server.address, 0).into());
             if let Some(address) = address {
                 at.set_ip(address);
             }

@@ -13,14 +13,18 @@ use std::time::Duration;
 use crossbeam::channel::{Receiver, Sender};
 use netstack::counters::Counters;
 use netstack::fib::{Fib, LinkId};
-use netstack::{Instant, Resolve, StackStats};
+use netstack::{Description, Instant, Resolve, StackStats};
 use nic::{Wire, WireStats};
 
+use crate::config::model::{ProxyIndex, ServerId};
 use crate::handover::HandOver;
 use crate::idle::IdleMeter;
+use crate::latency::{Latencies, Latency};
 use crate::proxies::{ListenerPlan, Proxies, ProxyReport};
-use crate::shared::{Saying, Wake};
+use crate::shared::{FrontendState, Saying, Wake};
+use crate::stream::StreamView;
 use crate::syslog::Logger;
+use crate::transport::Token;
 use crate::transport::mixed::MixedTransport;
 use crate::watch::Assignment;
 use crate::wires::Wires;
@@ -33,6 +37,8 @@ const TX_BURST: usize = 256;
 const SPIN: Duration = Duration::from_micros(50);
 /// Longest sleep: the idle accounting wants a turn now and then.
 const SLEEP_MAX: Duration = Duration::from_millis(100);
+/// Streams or connections that are shown in one turn: others have their turn in between.
+const PAGE: usize = 128;
 /// What is left to say at the end must be said within this time.
 const DRAIN_MAX: Duration = Duration::from_millis(500);
 
@@ -48,6 +54,18 @@ pub enum Command {
     Watch(Assignment),
     /// Say how it is.
     Report(Sender<WorkerReport>),
+    /// Show streams from this place on, one page of them.
+    Streams(usize, Sender<Page<StreamView>>),
+    /// Show connections of the stack from this place on, one page of them.
+    Connections(usize, Sender<Page<Description>>),
+    /// End the stream of this name; whether there is one.
+    EndStream(Token, Sender<bool>),
+    /// End the streams of this server; how many.
+    EndStreamsOf(ServerId, Sender<usize>),
+    /// Take connections of a frontend, or no more.
+    SetFrontend(ProxyIndex, FrontendState),
+    /// Forget what was greatest; `true`: and what was counted.
+    ClearCounters(bool),
     /// Give memory back that nobody uses.
     Trim,
     /// Listen no more, and tell when the last connection has ended.
@@ -55,6 +73,9 @@ pub enum Command {
     /// Reset all connections and end.
     Stop,
 }
+
+/// A part of a long list: what is shown, and where the next part begins, if there is one.
+pub type Page<T> = (Vec<T>, Option<usize>);
 
 /// What a worker asks of the control thread.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -94,6 +115,14 @@ pub struct WorkerReport {
     pub queues: Vec<(String, String, WireStats)>,
     /// Its proxies.
     pub proxies: Vec<ProxyReport>,
+    /// How long things took for its streams.
+    pub latencies: Latencies,
+    /// How long its turns took that found work.
+    pub turn_times: Latency,
+    /// Tasks, and of these those that are to run.
+    pub tasks: (usize, usize),
+    /// Seconds in turns that found work, since the start.
+    pub busy_seconds: f64,
 }
 
 /// How a worker talks to the control thread.
@@ -121,6 +150,8 @@ pub struct Worker<W> {
     idle: IdleMeter,
     turns: u64,
     rx_burst: usize,
+    /// Of turns that found work.
+    turn_times: Latency,
     ending: Ending,
 }
 
@@ -182,6 +213,7 @@ impl<W: Wire> Worker<W> {
             idle: IdleMeter::new(now),
             turns: 0,
             rx_burst: rx_burst.map_or(RX_BURST, |burst| burst.max(1) as usize),
+            turn_times: Latency::default(),
             ending: Ending::No,
         }
     }
@@ -294,6 +326,28 @@ impl<W: Wire> Worker<W> {
                 // Who asked may have given up waiting.
                 let _ = to.send(self.report());
             }
+            Command::Streams(from, to) => {
+                let page = self.proxies.views(from, PAGE, &mut self.transport, now);
+                let _ = to.send(page);
+            }
+            Command::Connections(from, to) => {
+                let _ = to.send(stack.describe_some(from, PAGE, now));
+            }
+            Command::EndStream(token, to) => {
+                let _ = to.send(self.proxies.end_by_token(token, &mut self.transport, now));
+            }
+            Command::EndStreamsOf(server, to) => {
+                let _ = to.send(self.proxies.end_of_server(server, &mut self.transport, now));
+            }
+            Command::SetFrontend(frontend, state) => {
+                self.proxies.set_frontend(frontend, state, &mut self.transport, now);
+            }
+            Command::ClearCounters(all) => {
+                self.proxies.clear_counters(all);
+                if all {
+                    self.turn_times = Latency::default();
+                }
+            }
             Command::Trim => _ = stack.trim(),
             Command::SoftStop => {
                 self.proxies.unlisten_all(&mut self.transport, now);
@@ -354,6 +408,10 @@ impl<W: Wire> Worker<W> {
             counters: *self.transport.wires.stack.counters(),
             queues: self.wires.stats().map(queue).collect(),
             proxies: self.proxies.report(),
+            latencies: self.proxies.latencies().clone(),
+            turn_times: self.turn_times.clone(),
+            tasks: self.proxies.tasks(),
+            busy_seconds: self.idle.busy().as_secs_f64(),
         }
     }
 
@@ -394,7 +452,10 @@ impl<W: Wire> Worker<W> {
             self.idle.turn(turn == Turn::Busy, now);
             match turn {
                 Turn::Ended => return,
-                Turn::Busy => idle_since = None,
+                Turn::Busy => {
+                    idle_since = None;
+                    self.turn_times.record(now.since(before));
+                }
                 Turn::Idle(next) => {
                     let since = *idle_since.get_or_insert(before);
                     if now.since(since) >= SPIN && !matches!(self.ending, Ending::Hard(_)) {

@@ -313,8 +313,8 @@ fn inactive_words_are_listed() {
          server s 192.0.2.1:1 check cookie x\n timeout connect 1\n timeout client 1\n timeout server 1\n",
     );
     let words: Vec<&str> = config.inactive.iter().map(|inactive| &*inactive.word).collect();
-    assert_eq!(words, ["daemon", "stats socket", "quiet", "pidfile", "bind tfo", "server cookie",]);
-    assert_eq!(config.inactive[2].at.line, 4);
+    assert_eq!(words, ["daemon", "quiet", "pidfile", "bind tfo", "server cookie",]);
+    assert_eq!(config.inactive[2].at.line, 6);
     assert_eq!(config.global.logs[0].level, 5);
     assert_eq!(config.global.pidfile.as_deref(), Some(Path::new("/run/x.pid")));
 }
@@ -333,7 +333,7 @@ fn a_distribution_s_configuration_loads_in_tcp_mode() {
     )
     .unwrap();
     assert!(loaded.warnings.is_empty(), "{:?}", loaded.warnings);
-    assert_eq!(loaded.config.inactive.len(), 11);
+    assert_eq!(loaded.config.inactive.len(), 9);
 }
 
 #[test]
@@ -814,6 +814,9 @@ const BOTH_ACCEPT: &[(In, &str)] = &[
     (Global, "log /dev/log local0 notice emerg"),
     (Global, "log 127.0.0.1:514 len 1024 format rfc5424 local0 info"),
     (Global, "stats socket /run/xlb.sock mode 660 level admin"),
+    (Global, "stats socket 127.0.0.1:9999 level operator\n stats timeout 1m\n stats maxconn 20"),
+    (Global, "stats socket ipv4@127.0.0.1:9999 level user expose-fd listeners"),
+    (Listen, "option socket-stats\n option contstats\n no option socket-stats"),
     (Global, "stats timeout 30s"),
     (Global, "cpu-map 1-4 0-3"),
     (Global, "cpu-map 1/all 0-3"),
@@ -1020,6 +1023,13 @@ const BOTH_REFUSE: &[(In, &str)] = &[
     (Global, "log /dev/log local0 nope"),
     (Global, "log stdout format nope local0"),
     (Global, "stats sockt"),
+    (Global, "stats socket /x nope"),
+    (Global, "stats socket /x level root"),
+    (Global, "stats socket /x level"),
+    (Global, "stats timeout 0"),
+    (Global, "stats timeout x"),
+    (Global, "stats maxconn 0"),
+    (Global, "stats maxconn x"),
     (Global, "stats socket"),
     (Global, "tune.nope 3"),
     (Global, "hard-stop-after x"),
@@ -1148,11 +1158,6 @@ const ONLY_XLB_ACCEPTS: &[(In, &str, &str)] = &[
     (Global, "source-ports 16384-32767", "xlb's own"),
     (Global, "nbproc 2", "gone from HAProxy since 2.5; here a synonym of workers"),
     (Global, "user nobody-of-that-name", "xlb does not look users up while it reads"),
-    (
-        Global,
-        "cpu-map auto:1-4 0-3\n stats socket /x nope",
-        "parameters of 'stats socket' are not read yet",
-    ),
 ];
 
 /// A folder that goes away with its owner.

@@ -163,6 +163,11 @@ impl Fib {
         self.address_index.get(&ip).map(|&at| &self.addresses[at])
     }
 
+    /// All routes, in no order that means anything.
+    pub fn routes(&self) -> impl Iterator<Item = &Route> {
+        self.routes_v4.values().chain(self.routes_v6.values())
+    }
+
     /// Longest match, or `None` when no route covers `destination`.
     pub fn route(&self, destination: IpAddr) -> Option<&Route> {
         match destination {

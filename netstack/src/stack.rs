@@ -413,6 +413,19 @@ impl Stack {
         Some(connection.describe(headers as u16, &context!(self, now)))
     }
 
+    /// The figures of connections from this place on, of at most so many; and the place where the next ones begin, if
+    /// there are any.
+    pub fn describe_some(
+        &mut self,
+        from: usize,
+        most: usize,
+        now: Instant,
+    ) -> (Vec<Description>, Option<usize>) {
+        let ids: Vec<ConnId> = self.connection_ids().skip(from).take(most).collect();
+        let next = (ids.len() == most).then_some(from + most);
+        (ids.into_iter().filter_map(|id| self.describe(id, now)).collect(), next)
+    }
+
     /// A connection as bytes, for [`Stack::restore`] of this or another process; `None` when it is closed or
     /// gone. It goes on here until [`Stack::abandon`].
     pub fn snapshot(&self, id: ConnId, now: Instant) -> Option<Vec<u8>> {

@@ -89,7 +89,10 @@ impl State {
         };
         let id = self.tickets.insert(ticket);
         match server {
-            None => self.queue.insert(place, id),
+            None => {
+                self.queue.insert(place, id);
+                self.peak_queued = self.peak_queued.max(self.queue.len() as u32);
+            }
             Some(server) => {
                 self.members[server].queue.insert(place, id);
                 self.load_changed(server);

@@ -192,20 +192,6 @@ impl Backend {
         self.lock().members[server].health.admin()
     }
 
-    /// Sets the weight that a server has now, in sixteenths of a weight.
-    pub fn set_weight(&self, server: usize, weight: u32, now: Instant) {
-        let mut state = self.lock();
-        state.members[server].weight = weight;
-        self.apply(&mut state, server, now, &mut Effect::default());
-    }
-
-    /// Sets the limit of a server.
-    pub fn set_maxconn(&self, server: usize, maxconn: u32) {
-        let mut state = self.lock();
-        state.members[server].maxconn = maxconn;
-        self.serve_waiting(&mut state, server);
-    }
-
     /// Gives a server that warms up what it has earned; when to come again.
     pub fn warm(&self, server: usize, now: Instant) -> Option<Instant> {
         let slowstart = self.config.servers[server].slowstart?;
@@ -259,7 +245,7 @@ impl Backend {
     }
 
     /// A server's state is another one: what follows, and what is told.
-    fn changed(
+    pub(super) fn changed(
         &self,
         state: &mut State,
         server: usize,
@@ -320,7 +306,13 @@ impl Backend {
     }
 
     /// Brings what the balancer knows of a server up to date; how many streams moved because of it.
-    fn apply(&self, state: &mut State, server: usize, now: Instant, effect: &mut Effect) -> usize {
+    pub(super) fn apply(
+        &self,
+        state: &mut State,
+        server: usize,
+        now: Instant,
+        effect: &mut Effect,
+    ) -> usize {
         let before = state.balancer.active() + state.balancer.backups();
         let member = &mut state.members[server];
         let (takes, up_since) = (member.health.takes_streams(), member.health.up_since());
@@ -338,11 +330,27 @@ impl Backend {
             0
         };
         let after = state.balancer.active() + state.balancer.backups();
+        state.note_standing(before > 0, after > 0, now);
         if before > 0 && after == 0 {
             let kind = if self.config.kind.is_frontend() { "proxy" } else { "backend" };
             let text = format!("{kind} {} has no server available!", self.config.name);
             effect.said.push(Said::new(Loudness::Emergency, text));
         }
         moved
+    }
+}
+
+impl State {
+    /// Whether there is a server has changed, or not.
+    fn note_standing(&mut self, before: bool, after: bool, now: Instant) {
+        if before == after {
+            return;
+        }
+        let since = now.since(self.standing.changed_at);
+        match after {
+            true => self.standing.down_for += since,
+            false => self.standing.falls += 1,
+        }
+        self.standing.changed_at = now;
     }
 }

@@ -16,12 +16,13 @@ use nic::{AddressOwner, Interface, ReplyPorts, Steering};
 use super::{BootError, Stated};
 use crate::backend::server_address;
 use crate::config::model::{
-    Bind, Carrier, Config, ProxyIndex, SourceAddress, SourcePorts, UnixAddress,
+    Bind, Carrier, Config, Families, ProxyIndex, SourceAddress, SourcePorts, UnixAddress,
 };
 use crate::kernel_ports;
 use crate::limit::Limit;
 use crate::netlink::{KernelTables, StatedAddress, StatedRoute, Wire as KernelWire};
 use crate::proxies::ListenerPlan;
+use crate::runtime::socket::{self, RuntimeSocket};
 use crate::transport::kernel::sockets::{self, KernelListener};
 use crate::transport::{ListenAt, Place, WirePlace};
 
@@ -88,7 +89,7 @@ pub(super) fn listeners(
     let mut plans = Vec::new();
     let mut sockets = Vec::new();
     for (index, proxy) in config.proxies.iter().enumerate().filter(|(_, proxy)| !proxy.disabled) {
-        for bind in &proxy.binds {
+        for (bind_place, bind) in proxy.binds.iter().enumerate() {
             let bind = Arc::new(bind.clone());
             let limit = Arc::new(Limit::new(bind.maxconn));
             for &ipv6 in sockets::families(&bind) {
@@ -103,6 +104,7 @@ pub(super) fn listeners(
                     frontend: ProxyIndex(index),
                     bind: bind.clone(),
                     limit: limit.clone(),
+                    place: bind_place,
                     at: ListenAt { place, backlog, mss: bind.mss },
                 });
             }
@@ -114,6 +116,19 @@ pub(super) fn listeners(
         ));
     }
     Ok((plans, sockets))
+}
+
+/// The sockets of the runtime interface, opened.
+pub(super) fn runtime_sockets(config: &Config) -> Result<Vec<RuntimeSocket>, BootError> {
+    let mut sockets = Vec::new();
+    for bind in &config.global.stats.sockets {
+        sockets.extend(socket::open(bind).map_err(|error| {
+            let (file, line) = (&bind.at.file, bind.at.line);
+            let place = place_of(bind, bind.families == Families::V6);
+            BootError(format!("[{file}:{line}]: cannot open the stats socket {place}: {error}"))
+        })?);
+    }
+    Ok(sockets)
 }
 
 fn open(bind: &Bind, ipv6: bool) -> Result<KernelListener, BootError> {

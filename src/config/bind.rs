@@ -11,7 +11,7 @@ use std::time::Duration;
 use super::address::{self, Family, Host};
 use super::global::interface_name;
 use super::keywords::{self, Found, Scope};
-use super::model::{Bind, Carrier, Families, Location, SocketRights};
+use super::model::{Bind, Carrier, Families, Level, Location, SocketRights};
 use super::nearest::suggestion;
 use super::parser::{Context, Line, unsupported};
 use super::report::Fault;
@@ -45,6 +45,7 @@ struct Parameters {
     mss: Option<u16>,
     user_timeout: Option<Duration>,
     rights: SocketRights,
+    level: Level,
 }
 
 impl Parameters {
@@ -69,6 +70,7 @@ impl Parameters {
             nice: self.nice,
             carrier,
             rights: self.rights.clone(),
+            level: self.level,
             accept_proxy: self.accept_proxy,
             defer_accept: self.defer_accept,
             mss: self.mss,
@@ -172,6 +174,7 @@ fn active(parameters: &mut Parameters, name: &str, rest: &[&str]) -> Result<usiz
         "backlog" => parameters.backlog = Some(unsigned(0)?).filter(|limit| *limit > 0),
         "id" => parameters.id = Some(unsigned(1)?),
         "nice" => parameters.nice = i32::try_from(number(-1024, 1024)?).expect("in range"),
+        "level" => parameters.level = level(value)?,
         "name" => {
             parameters.name =
                 Some(value.ok_or_else(|| "'name' : missing name".to_string())?.to_string());
@@ -209,6 +212,19 @@ fn active(parameters: &mut Parameters, name: &str, rest: &[&str]) -> Result<usiz
         word => rights(&mut parameters.rights, word, value)?,
     }
     Ok(1)
+}
+
+/// What clients of a runtime socket may do.
+fn level(value: Option<&str>) -> Result<Level, Fault> {
+    match value {
+        Some("user") => Ok(Level::User),
+        Some("operator") => Ok(Level::Operator),
+        Some("admin") => Ok(Level::Admin),
+        _ => Err(Fault::hinted(
+            "'level' only supports 'user', 'operator', and 'admin'.",
+            "'admin' is needed for whatever changes something.",
+        )),
+    }
 }
 
 /// Rights of a UNIX socket.

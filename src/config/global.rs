@@ -12,13 +12,15 @@ use ipnet::IpNet;
 
 use super::cpu_map::CpuMap;
 use super::keywords::{Found, Shape};
-use super::model::{Global, Location, OwnAddress, SocketRights, StatedRoute};
+use super::model::{Carrier, Global, Location, OwnAddress, SocketRights, StatedRoute};
 use super::parser::{Context, Form, Line};
 use super::report::Fault;
 use super::{log, units};
 
 /// Workers at most, as many as HAProxy has threads.
 const WORKERS_MAX: i64 = 64;
+/// Sessions that may wait at a runtime socket.
+const STATS_BACKLOG: u32 = 1024;
 /// `tune.bufsize`: less could not hold a record, more is a typing mistake.
 const BUFSIZE_MIN: u32 = 1_024;
 /// See [`BUFSIZE_MIN`].
@@ -114,6 +116,18 @@ fn active(
             let range = source_ports(line)?;
             once(&mut global.source_ports, range, line, context);
         }
+        "stats maxconn" => {
+            let most = number(line, 1..=i64::from(i32::MAX))?;
+            global.stats.maxconn = u32::try_from(most).expect("in range");
+        }
+        "stats socket" => stats_socket(global, line, context)?,
+        "stats timeout" => {
+            let time = line.time()?;
+            if time.is_zero() {
+                return Err("'stats timeout' expects a positive value.".to_string().into());
+            }
+            global.stats.timeout = time;
+        }
         "tune.maxaccept" => {
             let number = number(line, -1..=i64::from(i32::MAX))?;
             once(&mut global.maxaccept, i32::try_from(number).expect("in range"), line, context);
@@ -171,6 +185,23 @@ fn unix_bind(draft: &mut UnixBind, line: &Line<'_>) -> Result<(), Fault> {
                 ));
             }
         }
+    }
+    Ok(())
+}
+
+/// `stats socket <address> [level <level>] [mode <mode>] ...`: as a `bind` line, but always by the kernel.
+fn stats_socket(
+    global: &mut Global,
+    line: &Line<'_>,
+    context: &mut Context<'_>,
+) -> Result<(), Fault> {
+    for draft in super::bind::parse(line, context)? {
+        let mut bind = draft.bind;
+        if bind.carrier == Carrier::Wire {
+            bind.carrier = Carrier::Kernel;
+        }
+        bind.maxconn = STATS_BACKLOG;
+        global.stats.sockets.push(bind);
     }
     Ok(())
 }

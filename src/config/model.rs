@@ -187,6 +187,8 @@ pub struct Global {
     pub spread_checks: u32,
     /// `max-spread-checks`: the span over which first checks are spread.
     pub max_spread_checks: Option<Duration>,
+    /// `stats socket`, `stats timeout`, `stats maxconn`.
+    pub stats: Stats,
     /// `cpu-map`: the cores that each worker may run on when `--cores` says nothing; none: any.
     pub cpu_map: Vec<Vec<usize>>,
 }
@@ -324,6 +326,8 @@ pub struct ProxyOptions {
     pub allbackups: bool,
     /// `option log-health-checks`
     pub log_health_checks: bool,
+    /// `option socket-stats`: listeners are shown one by one.
+    pub socket_stats: bool,
     /// `retry-on conn-failure` (the default) or `retry-on none`.
     pub retry_on_conn_failure: bool,
     /// `option persist`: rules and cookies send streams to their server even if it is down.
@@ -337,6 +341,7 @@ impl Default for ProxyOptions {
             nolinger: false,
             allbackups: false,
             log_health_checks: false,
+            socket_stats: false,
             retry_on_conn_failure: true,
             persist: false,
         }
@@ -352,6 +357,35 @@ pub struct KeepaliveTimes {
     pub interval: Option<Duration>,
     /// Probes without an answer.
     pub count: Option<u32>,
+}
+
+/// What clients of a runtime socket may do.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Level {
+    /// Read what is no secret.
+    User,
+    /// Read all, and do what changes no service.
+    #[default]
+    Operator,
+    /// Everything.
+    Admin,
+}
+
+/// The runtime sockets: `stats socket` and its limits.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stats {
+    /// `stats socket`, one for each address.
+    pub sockets: Vec<Bind>,
+    /// `stats timeout`: silence that ends a session.
+    pub timeout: Duration,
+    /// `stats maxconn`: sessions at once.
+    pub maxconn: u32,
+}
+
+impl Default for Stats {
+    fn default() -> Self {
+        Stats { sockets: Vec::new(), timeout: Duration::from_secs(10), maxconn: 10 }
+    }
 }
 
 /// One listening address and port.
@@ -381,6 +415,8 @@ pub struct Bind {
     pub carrier: Carrier,
     /// Rights of a UNIX socket.
     pub rights: SocketRights,
+    /// `level`: what clients may do, where this is a runtime socket.
+    pub level: Level,
     /// `accept-proxy`: each connection begins with a PROXY header.
     pub accept_proxy: bool,
     /// `defer-accept`: a connection is one once the client has said something.

@@ -4,10 +4,7 @@
 //! Out:   the nearest one, if any is near enough to be worth saying
 
 /// The candidate with the fewest typing mistakes between it and `word`; the first of equals.
-pub(super) fn nearest<'a>(
-    word: &str,
-    candidates: impl IntoIterator<Item = &'a str>,
-) -> Option<&'a str> {
+pub fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     // A third of a word wrong is a slip of the fingers; more is another word.
     let limit = (word.chars().count() / 3).max(1);
     candidates

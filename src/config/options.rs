@@ -47,6 +47,12 @@ impl OptionSettings {
             "option allbackups" => &mut flags.allbackups,
             "option persist" => &mut flags.persist,
             "option log-health-checks" => &mut flags.log_health_checks,
+            "option socket-stats" => &mut flags.socket_stats,
+            // Bytes are always counted while they move.
+            "option contstats" => {
+                line.at_most(0)?;
+                return Ok(true);
+            }
             "option clitcpka" => &mut self.client_keepalive.is_on,
             "option srvtcpka" => &mut self.server_keepalive.is_on,
             "option tcpka" => {

@@ -14,9 +14,12 @@ const TIME_MS_MAX: u64 = i32::MAX as u64;
 
 /// Why a word is not a time or a size.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum UnitError {
+pub enum UnitError {
+    /// More than can be.
     Overflow,
+    /// This character stands there.
     Unexpected(char),
+    /// There is no number.
     Missing,
 }
 
@@ -57,7 +60,7 @@ impl UnitError {
 }
 
 /// A time in whole milliseconds, rounded up; without a unit it is in milliseconds.
-pub(super) fn time(word: &str) -> Result<Duration, UnitError> {
+pub fn time(word: &str) -> Result<Duration, UnitError> {
     let (number, unit) = number_and_unit(word)?;
     let us = match unit {
         "us" => Some(number),

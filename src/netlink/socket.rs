@@ -249,7 +249,7 @@ mod tests {
 
     #[test]
     fn split_ends_at_an_impossible_length() {
-        assert_eq!(kinds(&[]), []);
+        assert_eq!(kinds(&[]), Vec::<u16>::new());
         let whole = datagram(&[16, 24], 8);
         for end in 0..whole.len() {
             assert!(kinds(&whole[..end]).len() < 2, "{end}");

@@ -136,10 +136,15 @@ impl<C: Copy + Eq + std::fmt::Debug> Stream<C> {
     ) {
         assert!(self.slot.is_none(), "{:?} has two places", self.token);
         if let Some(before) = self.server.filter(|&before| self.retries > 0 && before != server) {
-            world.servers[self.backend.0][before].redispatched += 1;
+            for counters in world.counters.backs(self.backend, Some(before)) {
+                counters.redispatched += 1;
+            }
             self.is_redispatched = true;
         }
-        world.shared.backend(self.backend).arrived(server, now);
+        self.moved_to = world.shared.backend(self.backend).arrived(server, now);
+        for counters in world.counters.backs(self.backend, Some(server)) {
+            counters.chosen += 1;
+        }
         self.server = Some(server);
         self.slot = Some(server);
         self.assigned_at = Some(now);
@@ -174,6 +179,9 @@ impl<C: Copy + Eq + std::fmt::Debug> Stream<C> {
         match connected {
             Ok(conn) => {
                 self.back = Some(conn);
+                let counters = world.counters.server(self.backend, index);
+                counters.sessions += 1;
+                counters.last_at = Some(now);
                 Ok(())
             }
             Err(error) => Err(error.into()),
@@ -189,7 +197,8 @@ impl<C: Copy + Eq + std::fmt::Debug> Stream<C> {
         let remote = match &server.carrier {
             Carrier::Unix(address) => Remote::Unix(address.clone()),
             carrier => {
-                let at = server_address(server, self.destination(world.transport))?;
+                let configured = || server_address(server, self.destination(world.transport));
+                let at = self.moved_to.or_else(configured)?;
                 if *carrier == Carrier::Kernel { Remote::Kernel(at) } else { Remote::Wire(at) }
             }
         };
@@ -255,9 +264,10 @@ impl<C: Copy + Eq + std::fmt::Debug> Stream<C> {
             self.reply = Reply::Inspected(None);
         }
         if let Some(server) = self.server {
-            let counters = &mut world.servers[self.backend.0][server];
-            counters.total += 1;
-            counters.current += 1;
+            for counters in world.counters.backs(self.backend, Some(server)) {
+                counters.opened += 1;
+                counters.current += 1;
+            }
             self.observe(server, true, world, now);
             if let Some(version) = world.backend(self).servers[server].send_proxy {
                 self.preface = proxy_protocol::header(version, self.ends(world.transport));
@@ -294,10 +304,8 @@ impl<C: Copy + Eq + std::fmt::Debug> Stream<C> {
         let config = world.backend(self).clone();
         let backend = world.shared.backend(self.backend).clone();
         let server = self.server.expect("an attempt has a server");
-        let counters = &mut world.servers[self.backend.0][server];
-        counters.failed += 1;
+        world.counters.server(self.backend, server).failed_attempts += 1;
         self.observe(server, false, world, now);
-        let counters = &mut world.servers[self.backend.0][server];
         if self.retries >= config.retries || !config.options.retry_on_conn_failure {
             return ended(cause, Phase::Connect);
         }
@@ -311,7 +319,9 @@ impl<C: Copy + Eq + std::fmt::Debug> Stream<C> {
             self.give_back(world);
             self.bound = None;
         } else {
-            counters.retries += 1;
+            for counters in world.counters.backs(self.backend, Some(server)) {
+                counters.retries += 1;
+            }
         }
         // Who refused would refuse again at once; who did not answer has had his time, and where any other
         // server does nobody waits.

@@ -30,6 +30,8 @@ pub enum Cause {
     ServerDown,
     /// An active server came up, and streams of backups were to end.
     ActiveUp,
+    /// An operator ended it.
+    Operator,
     /// Nothing came from the client for too long.
     ClientTimeout,
     /// Nothing came from the server, or from its queue, for too long.
@@ -67,6 +69,7 @@ impl End {
             Cause::Resource => b'R',
             Cause::ServerDown => b'D',
             Cause::ActiveUp => b'U',
+            Cause::Operator => b'K',
             Cause::ClientTimeout => b'c',
             Cause::ServerTimeout => b's',
         };

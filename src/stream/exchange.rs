@@ -44,6 +44,7 @@ impl<C: Copy + Eq + std::fmt::Debug> Stream<C> {
         }
         if request.moved > 0 || response.moved > 0 {
             self.active_at = now;
+            self.count_bytes(request.moved as u64, response.moved as u64, world, now);
         }
         let phase =
             if self.response.is_shut && self.request.is_shut { Phase::Last } else { Phase::Data };

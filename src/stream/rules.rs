@@ -105,6 +105,9 @@ impl<C: Copy + Eq + std::fmt::Debug> Stream<C> {
         let refused = self.turn_away(verdict);
         if refused.is_none() {
             self.log_begin(world, now);
+            for counters in world.counters.fronts(self.frontend, self.entrance.place) {
+                counters.sessions += 1;
+            }
             self.state = State::Inspect(Inspection { of_backend: false, since: None, heard: 0 });
         }
         refused
@@ -199,6 +202,10 @@ impl<C: Copy + Eq + std::fmt::Debug> Stream<C> {
         self.backend = chosen;
         self.has_entered = true;
         world.shared.backend(chosen).enter(now);
+        for counters in world.counters.backs(chosen, None) {
+            counters.sessions += 1;
+            counters.last_at = Some(now);
+        }
     }
 
     /// Lets `use-server` and `persist` name the server.

@@ -22,6 +22,7 @@ mod logs;
 mod peer;
 mod proxy_header;
 mod rules;
+mod runtime;
 mod sockets;
 mod sources;
 mod tagged;
@@ -128,6 +129,20 @@ const TESTS: &[(&str, Needs, fn())] = &[
         Any,
         differential::what_follows_from_checks_is_alike,
     ),
+    ("runtime::orders_about_servers_are_followed", Any, runtime::orders_about_servers_are_followed),
+    (
+        "runtime::orders_about_frontends_are_followed",
+        Xlb,
+        runtime::orders_about_frontends_are_followed,
+    ),
+    ("runtime::answers_are_haproxys", Any, runtime::answers_are_haproxys),
+    (
+        "runtime::what_the_kernel_does_not_see_is_shown",
+        Xlb,
+        runtime::what_the_kernel_does_not_see_is_shown,
+    ),
+    ("runtime::bad_input_disturbs_nobody", Xlb, runtime::bad_input_disturbs_nobody),
+    ("runtime::an_exporter_of_others_reads_it", Any, runtime::an_exporter_of_others_reads_it),
     ("rules::the_door", Any, rules::the_door),
     ("rules::a_monitor_is_let_go", Xlb, rules::a_monitor_is_let_go),
     ("rules::what_the_client_says", Any, rules::what_the_client_says),

@@ -127,6 +127,7 @@ impl Balancer {
         let plan = ListenerPlan {
             frontend: ProxyIndex(0),
             limit: self.listener.clone(),
+            place: 0,
             at: ListenAt {
                 place: Place::Wire(WirePlace {
                     address: bind.address,

@@ -269,7 +269,8 @@ impl Simulation {
         assert_eq!(streams, used as usize, "streams, and places taken");
         self.tally.streams_max = self.tally.streams_max.max(u64::from(used));
         let opened: u64 = reports.iter().map(|report| report.counters.accepted).sum();
-        let taken: u64 = reports.iter().map(|report| report.proxies[0].frontend.total).sum();
+        let taken: u64 =
+            reports.iter().map(|report| report.proxies[0].counters.frontend.admitted).sum();
         let may_wait =
             self.stopped.is_some() || self.balancer.is_busy() || !self.balancer.has_places();
         assert!(opened == taken || may_wait, "{} wait while all workers sleep", opened - taken);
@@ -355,7 +356,8 @@ impl Simulation {
     /// A client that is told of an end in order has all there is, unless the balancer counts a failure.
     fn assert_no_silent_loss(&self) {
         let reports = self.balancer.reports();
-        let failed: u64 = reports.iter().map(|report| report.proxies[0].frontend.failed).sum();
+        let failed: u64 =
+            reports.iter().map(|report| report.proxies[0].counters.frontend.failed).sum();
         let is_cut_short = |end: &&End| {
             end.role == Role::Client
                 && end.fate == Some(Fate::Short)
@@ -376,12 +378,12 @@ impl Simulation {
         let reports = self.balancer.reports();
         let plans = &self.scenario.connections;
         let sum = |figure: fn(&WorkerReport) -> u64| reports.iter().map(figure).sum::<u64>();
-        let failed = sum(|report| report.proxies[0].frontend.failed);
-        let bytes_in = sum(|report| report.proxies[0].frontend.bytes_in);
-        let bytes_out = sum(|report| report.proxies[0].frontend.bytes_out);
+        let failed = sum(|report| report.proxies[0].counters.frontend.failed);
+        let bytes_in = sum(|report| report.proxies[0].counters.frontend.bytes_in);
+        let bytes_out = sum(|report| report.proxies[0].counters.frontend.bytes_out);
         // An old SYN that comes twice can be a connection that its client resets at once.
         let at_least = plans.len() as u64;
-        assert!(sum(|report| report.proxies[0].frontend.total) >= at_least);
+        assert!(sum(|report| report.proxies[0].counters.frontend.admitted) >= at_least);
         if self.scenario.faults.duplicate_ppm == 0 {
             // Who has said nothing and closes before there is a server has given up.
             let quiet = plans.iter().filter(|plan| plan.request == 0).count() as u64;
@@ -404,7 +406,7 @@ impl Simulation {
         let servers = &self.scenario.servers;
         let counts: Vec<u64> = (0..servers.len())
             .map(|server| {
-                reports.iter().map(|report| report.proxies[1].servers[server].total).sum()
+                reports.iter().map(|report| report.proxies[1].counters.servers[server].opened).sum()
             })
             .collect();
         let total: u64 = counts.iter().sum();

@@ -66,12 +66,15 @@ impl Tally {
                 self.count("frames without memory or room", wire.no_frame + wire.tx_full);
             }
             for proxy in &report.proxies {
-                self.count("stream failures", proxy.frontend.failed);
+                self.count("stream failures", proxy.counters.frontend.failed);
                 self.count(
                     "failed attempts at a server",
-                    proxy.servers.iter().map(|s| s.failed).sum(),
+                    proxy.counters.servers.iter().map(|s| s.failed_attempts).sum(),
                 );
-                self.count("redispatches", proxy.servers.iter().map(|s| s.redispatched).sum());
+                self.count(
+                    "redispatches",
+                    proxy.counters.servers.iter().map(|s| s.redispatched).sum(),
+                );
             }
             for (name, value) in report.counters.iter() {
                 self.count(name, value);

@@ -37,6 +37,21 @@ pub enum Algorithm {
     RdpCookie(String),
 }
 
+impl Algorithm {
+    /// HAProxy's name, without what stands between brackets.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Algorithm::RoundRobin => "roundrobin",
+            Algorithm::StaticRr => "static-rr",
+            Algorithm::LeastConn => "leastconn",
+            Algorithm::First => "first",
+            Algorithm::Source => "source",
+            Algorithm::Random { .. } => "random",
+            Algorithm::RdpCookie(_) => "rdp-cookie",
+        }
+    }
+}
+
 /// `hash-type`
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct HashType {

@@ -8,7 +8,7 @@ use std::thread;
 
 use super::*;
 use crate::clock::Clock;
-use crate::config::model::{Bind, Carrier, Families, Location, SocketRights, UnixAddress};
+use crate::config::model::{Bind, Carrier, Families, Level, Location, SocketRights, UnixAddress};
 use crate::transport::Failure;
 
 const MIB: usize = 1024 * 1024;
@@ -31,6 +31,7 @@ fn bind(path: &std::path::Path) -> Bind {
         interface: None,
         nice: 0,
         carrier: Carrier::Unix(UnixAddress::Path(path.to_owned())),
+        level: Level::default(),
         rights: SocketRights { mode: Some(0o600), ..SocketRights::default() },
         accept_proxy: false,
         defer_accept: false,
