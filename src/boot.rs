@@ -32,8 +32,10 @@ use crate::config::model::{
 use crate::control::Question;
 use crate::cores::{self, Wishes};
 use crate::handover;
+use crate::kernel_ports;
 use crate::log;
 use crate::netlink::{KernelTables, Snapshot, StatedAddress, StatedRoute, Wire as KernelWire};
+use crate::process::Identity;
 use crate::proxies::{ListenerPlan, Post, Proxies};
 use crate::runtime::{self, Runtime};
 use crate::shared::{Shared, Wake};
@@ -91,6 +93,10 @@ pub struct Running {
     pub commands: Vec<(Sender<Command>, Arc<Bell>)>,
     /// What workers ask.
     pub requests: Receiver<Request>,
+    /// What workers share.
+    pub shared: Arc<Shared>,
+    /// The time.
+    pub clock: Clock,
     /// What the runtime interface asks.
     pub questions: Receiver<Question>,
     /// Wakes the control thread.
@@ -103,6 +109,8 @@ pub struct Running {
     pub listeners: Vec<ListenerPlan>,
     /// Source ports towards servers.
     pub source_ports: RangeInclusive<u16>,
+    /// Whether the kernel leaves them alone.
+    pub has_ports_kept_free: bool,
     /// Servers that are connected to from addresses of others.
     servers: BTreeMap<SocketAddr, ReplyPorts>,
     /// The log, and its thread.
@@ -127,6 +135,7 @@ impl Stated {
 
 /// Takes over the interfaces and starts the workers.
 pub fn boot(config: &Config, order: &RunOrder, clock: Clock) -> Result<Running, BootError> {
+    let identity = Identity::look_up(&config.global.process).map_err(BootError)?;
     let interfaces = read_interfaces(config, order)?;
     let wishes = Wishes {
         told: order.cores.as_deref(),
@@ -183,7 +192,11 @@ pub fn boot(config: &Config, order: &RunOrder, clock: Clock) -> Result<Running, 
         bells.iter().map(|bell| bell.clone() as Arc<dyn Wake>).collect();
     let (to_control, requests) = unbounded();
     let (asks_control, questions) = unbounded();
-    let (logger, log_thread) = start_log(config, clock)?;
+    let zone = TimeZone::system();
+    let is_kept_free = kernel_ports::is_kept_free(&source_ports);
+    // Before the first thread: all are to have no more rights than this one.
+    identity.assume().map_err(BootError)?;
+    let (logger, log_thread) = start_log(config, clock, zone.clone())?;
     let mut running = Running {
         taken,
         kernel,
@@ -191,12 +204,15 @@ pub fn boot(config: &Config, order: &RunOrder, clock: Clock) -> Result<Running, 
         stated,
         commands: Vec::new(),
         requests,
+        shared: shared.clone(),
+        clock,
         questions,
         bell,
         threads: Vec::new(),
         cores: cores.clone(),
         listeners,
         source_ports,
+        has_ports_kept_free: is_kept_free,
         servers: sources.servers,
         logger,
         log_thread,
@@ -246,18 +262,21 @@ pub fn boot(config: &Config, order: &RunOrder, clock: Clock) -> Result<Running, 
         let _ = sender.send(Command::Watch(assignment));
         bell.wake();
     }
-    let runtime = Runtime {
-        config: Arc::new(config.clone()),
-        shared,
-        plans: running.listeners.clone(),
-        workers: running.commands.clone(),
-        control: (asks_control, running.bell.clone()),
-        logger: running.logger.clone(),
-        clock,
-        node: rustix::system::uname().nodename().to_string_lossy().into_owned(),
-        zone: TimeZone::system(),
-        source_ports: running.source_ports.clone(),
-    };
+    let runtime =
+        Runtime {
+            config: Arc::new(config.clone()),
+            shared,
+            plans: running.listeners.clone(),
+            workers: running.commands.clone(),
+            control: (asks_control, running.bell.clone()),
+            logger: running.logger.clone(),
+            clock,
+            node: config.global.process.node.clone().unwrap_or_else(|| {
+                rustix::system::uname().nodename().to_string_lossy().into_owned()
+            }),
+            zone,
+            source_ports: running.source_ports.clone(),
+        };
     runtime::socket::serve(runtime_sockets, &Arc::new(runtime)).map_err(|error| {
         BootError(format!("cannot start a thread of the runtime interface: {error}"))
     })?;
@@ -305,11 +324,12 @@ fn raise_file_limit(config: &Config) {
 fn start_log(
     config: &Config,
     clock: Clock,
+    zone: TimeZone,
 ) -> Result<(Option<Logger>, Option<JoinHandle<()>>), BootError> {
     if !syslog::is_wanted(config) {
         return Ok((None, None));
     }
-    let started = Logger::start(config, clock);
+    let started = Logger::start(config, clock, zone);
     let (logger, thread) =
         started.map_err(|error| BootError(format!("cannot start the log's thread: {error}")))?;
     Ok((Some(logger), Some(thread)))

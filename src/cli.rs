@@ -25,8 +25,11 @@ use clap::{ArgAction, Parser};
         xlb --transport kernel -f l4.cfg               run on ordinary sockets: no interface, no root\n  \
         xlb -c -f configs/l4.cfg                       check a configuration; exit status 1 if it is wrong\n\n\
         Signals: INT and TERM reset all connections, drain the queues and end with status 0;\n\
-        USR1 listens no more and ends with the last connection; HUP writes the state of workers,\n\
-        queues, pools, proxies and servers to stderr, QUIT that of the pools."
+        USR1 listens no more and ends with the last connection; TTOU pauses all frontends, TTIN\n\
+        resumes them; HUP writes the state of workers, queues, pools, proxies and servers to\n\
+        stderr, QUIT that of the pools.\n\n\
+        HAProxy's other options of one dash (-W, -Ws, -S, -db, -dM, ...) are taken and mean\n\
+        nothing here."
 )]
 struct Arguments {
     /// Cores to run on, one worker and one queue of each interface per core: 0-3, or 0,2,4-5
@@ -52,6 +55,54 @@ struct Arguments {
     /// What carries connections: xdp, or the kernel's own sockets for all of them
     #[arg(long, value_enum, value_name = "NAME", default_value = "xdp")]
     transport: Carriage,
+
+    /// In the background: wait until it is ready, then leave it to itself
+    #[arg(short = 'D')]
+    daemon: bool,
+
+    /// File for the number of the process
+    #[arg(short = 'p', value_name = "FILE")]
+    pidfile: Option<PathBuf>,
+
+    /// Quiet: tell only what does not work
+    #[arg(short = 'q')]
+    quiet: bool,
+
+    /// Verbose: the contrary of -q and of `quiet`
+    #[arg(short = 'V')]
+    verbose: bool,
+
+    /// Go to this directory first
+    #[arg(short = 'C', value_name = "DIRECTORY")]
+    directory: Option<PathBuf>,
+
+    /// The name of this node among its peers
+    #[arg(short = 'L', value_name = "NAME")]
+    localpeer: Option<String>,
+
+    /// Connections of the process; wins over `maxconn` of the global section
+    #[arg(short = 'n', value_name = "NUMBER")]
+    maxconn: Option<u32>,
+
+    /// Connections of each proxy that does not say
+    #[arg(short = 'N', value_name = "NUMBER")]
+    proxy_maxconn: Option<u32>,
+
+    /// End these processes first, their connections with them (HAProxy's -st)
+    #[arg(long = "terminate", value_name = "PID", num_args = 0..)]
+    terminate: Vec<i32>,
+
+    /// HAProxy's -sf
+    #[arg(long = "finish", hide = true, num_args = 0..)]
+    finish: Option<Vec<i32>>,
+
+    /// Evaluate a condition as `.if` has it, and end: status 0 if it holds, 1 if not
+    #[arg(long = "condition", value_name = "CONDITION")]
+    condition: Option<String>,
+
+    /// The process was started in the background by another one.
+    #[arg(long = "in-background", hide = true)]
+    in_background: bool,
 
     /// Debug: tell on stderr when a connection begins and how it ended
     #[arg(short = 'd')]
@@ -85,7 +136,14 @@ pub enum Order {
         full: bool,
     },
     /// Check these files.
-    Check(Vec<PathBuf>),
+    Check {
+        /// The configuration.
+        files: Vec<PathBuf>,
+        /// Say only what is wrong.
+        quiet: bool,
+    },
+    /// Tell whether a condition holds.
+    Condition(String),
     /// Run.
     Run(RunOrder),
 }
@@ -103,19 +161,80 @@ pub struct RunOrder {
     pub transport: Carriage,
     /// `-d`
     pub debug: bool,
+    /// `-D`
+    pub daemon: bool,
+    /// The process was started in the background by another one.
+    pub in_background: bool,
+    /// `-p`
+    pub pidfile: Option<PathBuf>,
+    /// `-q`, and not `-V`; `Some(false)`: `-V`.
+    pub quiet: Option<bool>,
+    /// `-n`
+    pub maxconn: Option<u32>,
+    /// `-N`
+    pub proxy_maxconn: Option<u32>,
+    /// `-L`
+    pub localpeer: Option<String>,
+    /// `-st`
+    pub terminate: Vec<i32>,
 }
 
 /// Reads the arguments, the first being the program's name.
 pub fn parse(arguments: impl IntoIterator<Item = String>) -> Result<Order, clap::Error> {
-    let arguments = Arguments::try_parse_from(arguments)?;
+    let arguments = Arguments::try_parse_from(translated(arguments))?;
+    if let Some(directory) = &arguments.directory
+        && let Err(error) = std::env::set_current_dir(directory)
+    {
+        let text = format!("-C: cannot go to {}: {error}\n", directory.display());
+        return Err(clap::Error::raw(clap::error::ErrorKind::ValueValidation, text));
+    }
     order(arguments).map_err(|message| {
         clap::Error::raw(clap::error::ErrorKind::ValueValidation, format!("{message}\n"))
     })
 }
 
+/// HAProxy's options of several letters behind one dash, as options of their own; those that mean nothing here are left
+/// out, with their values.
+fn translated(arguments: impl IntoIterator<Item = String>) -> Vec<String> {
+    let mut translated = Vec::new();
+    let mut arguments = arguments.into_iter().peekable();
+    while let Some(argument) = arguments.next() {
+        match argument.as_str() {
+            "--" => {
+                translated.push(argument);
+                translated.extend(arguments.by_ref());
+            }
+            "-cc" => translated.push("--condition".into()),
+            "-st" => translated.push("--terminate".into()),
+            "-sf" => translated.push("--finish".into()),
+            // The process is one, and in the foreground unless it is told otherwise.
+            "-W" | "-Ws" => {}
+            "-S" | "-m" | "-x" => _ = arguments.next(),
+            "-d" => translated.push(argument),
+            debug if debug.starts_with("-d") => {}
+            _ => translated.push(argument),
+        }
+    }
+    translated
+}
+
 fn order(arguments: Arguments) -> Result<Order, String> {
-    let Arguments { cores, config, mut files, check, interface, transport, debug, version, more } =
-        arguments;
+    let Arguments {
+        cores,
+        config,
+        mut files,
+        check,
+        interface,
+        transport,
+        debug,
+        version,
+        more,
+        condition,
+        ..
+    } = arguments;
+    if let Some(condition) = condition {
+        return Ok(Order::Condition(condition));
+    }
     if version > 0 {
         return Ok(Order::Version { full: version > 1 });
     }
@@ -128,10 +247,37 @@ fn order(arguments: Arguments) -> Result<Order, String> {
         return Err("no configuration: give one with `-c FILE` or `-f FILE` (see --help)".into());
     }
     if check {
-        return Ok(Order::Check(files));
+        let quiet = arguments.quiet && !arguments.verbose;
+        return Ok(Order::Check { files, quiet });
     }
     let cores = cores.as_deref().map(parse_cores).transpose()?;
-    Ok(Order::Run(RunOrder { files, cores, interfaces: interface, transport, debug }))
+    if arguments.finish.is_some_and(|pids| !pids.is_empty()) {
+        return Err(
+            "-sf: an old process that finishes its connections has the interface until they have ended; \
+             end it with -st instead, or send it SIGUSR1 and start the new one when it is gone"
+                .into(),
+        );
+    }
+    let quiet = match (arguments.quiet, arguments.verbose) {
+        (_, true) => Some(false),
+        (true, false) => Some(true),
+        (false, false) => None,
+    };
+    Ok(Order::Run(RunOrder {
+        files,
+        cores,
+        interfaces: interface,
+        transport,
+        debug,
+        daemon: arguments.daemon,
+        in_background: arguments.in_background,
+        pidfile: arguments.pidfile,
+        quiet,
+        maxconn: arguments.maxconn,
+        proxy_maxconn: arguments.proxy_maxconn,
+        localpeer: arguments.localpeer,
+        terminate: arguments.terminate,
+    }))
 }
 
 /// Numbers and ranges, separated by commas; in the order given.
@@ -175,6 +321,10 @@ mod tests {
         names.iter().map(PathBuf::from).collect()
     }
 
+    fn checks(names: &[&str]) -> Order {
+        Order::Check { files: files(names), quiet: false }
+    }
+
     #[test]
     fn dash_c_with_a_file_runs_it() {
         let order = parsed("--cores 0-3 -c l4.cfg").unwrap();
@@ -188,10 +338,12 @@ mod tests {
 
     #[test]
     fn dash_c_with_dash_f_checks_as_haproxy_does() {
-        assert_eq!(parsed("-c -f a.cfg -f b").unwrap(), Order::Check(files(&["a.cfg", "b"])));
-        assert_eq!(parsed("-f a.cfg -c").unwrap(), Order::Check(files(&["a.cfg"])));
-        assert_eq!(parsed("--check -c a.cfg").unwrap(), Order::Check(files(&["a.cfg"])));
-        assert_eq!(parsed("-c -f a -- b c").unwrap(), Order::Check(files(&["a", "b", "c"])));
+        assert_eq!(parsed("-c -f a.cfg -f b").unwrap(), checks(&["a.cfg", "b"]));
+        assert_eq!(parsed("-f a.cfg -c").unwrap(), checks(&["a.cfg"]));
+        let quiet = Order::Check { files: files(&["a.cfg"]), quiet: true };
+        assert_eq!(parsed("-c -q -f a.cfg").unwrap(), quiet);
+        assert_eq!(parsed("--check -c a.cfg").unwrap(), checks(&["a.cfg"]));
+        assert_eq!(parsed("-c -f a -- b c").unwrap(), checks(&["a", "b", "c"]));
     }
 
     #[test]
@@ -200,6 +352,21 @@ mod tests {
         for wrong in ["", "a", "3-1", "1-", "0,0", "0-1,1", "99999"] {
             assert!(parse_cores(wrong).is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn haproxys_other_options_are_taken() {
+        let line =
+            "-Ws -db -dM -S /run/master.sock -D -p /run/x.pid -q -n 50 -N 20 -L me -f x -st 12 34";
+        let Order::Run(run) = parsed(line).unwrap() else { panic!("runs") };
+        assert_eq!((run.daemon, run.quiet), (true, Some(true)));
+        assert_eq!((run.maxconn, run.proxy_maxconn), (Some(50), Some(20)));
+        assert_eq!(run.pidfile.as_deref(), Some(std::path::Path::new("/run/x.pid")));
+        assert_eq!((run.localpeer.as_deref(), run.terminate), (Some("me"), vec![12, 34]));
+        assert!(matches!(parsed("-V -f x -sf"), Ok(Order::Run(run)) if run.quiet == Some(false)));
+        assert!(parsed("-f x -sf 12").unwrap_err().contains("-st"));
+        let condition = Order::Condition("feature(THREAD)".into());
+        assert_eq!(parsed("-cc feature(THREAD)").unwrap(), condition);
     }
 
     #[test]

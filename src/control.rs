@@ -15,16 +15,18 @@ use std::time::Duration;
 use crossbeam::channel::{Sender, unbounded};
 use netstack::Resolve;
 use netstack::fib::{Fib, LinkId};
-use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTTIN, SIGTTOU, SIGUSR1};
 use signal_hook::iterator::backend::SignalDelivery;
 use signal_hook::iterator::exfiltrator::SignalOnly;
 
 use crate::bell::Bell;
 use crate::boot::Running;
+use crate::clock::Instant;
+use crate::config::model::Process;
 use crate::log;
 use crate::netlink::{Changes, NeighborState, NeighborUpdate};
 use crate::report;
-use crate::shared::{Saying, Wake};
+use crate::shared::{FrontendState, Saying, Wake};
 use crate::worker::{Command, Request, WorkerReport};
 
 /// What the runtime interface asks of the control thread.
@@ -74,7 +76,7 @@ impl Signals {
     /// From now on these signals come here.
     pub fn open() -> std::io::Result<Self> {
         let (read, write) = UnixStream::pair()?;
-        let wanted = [SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGUSR1];
+        let wanted = [SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGUSR1, SIGTTIN, SIGTTOU];
         Ok(Signals { delivery: SignalDelivery::with_pipe(read, write, SignalOnly, wanted)? })
     }
 
@@ -99,15 +101,18 @@ fn drain(pipe: &mut UnixStream) -> std::io::Result<bool> {
 }
 
 /// Runs until a signal ends it; returns that signal.
-pub fn run(mut running: Running, mut signals: Signals) -> i32 {
+pub fn run(mut running: Running, mut signals: Signals, process: &Process) -> i32 {
     let mut drained = 0;
+    // When a soft stop has taken too long.
+    let mut hard_stop_at: Option<Instant> = None;
     loop {
         let readable = {
             let pipe = signals.delivery.get_read().as_fd();
             let fds = [pipe, running.kernel.fd()];
+            let left = hard_stop_at.map(|at| at.since(running.clock.now()));
             running
                 .bell
-                .sleep(&fds, None, || !running.requests.is_empty() || !running.questions.is_empty())
+                .sleep(&fds, left, || !running.requests.is_empty() || !running.questions.is_empty())
         };
         if readable[0] {
             for signal in signals.pending() {
@@ -117,7 +122,14 @@ pub fn run(mut running: Running, mut signals: Signals) -> i32 {
                         eprint!("{}", report::pools_only(&ask_reports(&running.commands)));
                         tell_all(&running, || Command::Trim);
                     }
-                    SIGUSR1 => begin_soft_stop(&running),
+                    SIGUSR1 => {
+                        begin_soft_stop(&running);
+                        let now = running.clock.now();
+                        let deadline = process.hard_stop_after.map(|time| now + time);
+                        hard_stop_at = hard_stop_at.or(deadline);
+                    }
+                    SIGTTOU => set_frontends(&running, FrontendState::Open, FrontendState::Paused),
+                    SIGTTIN => set_frontends(&running, FrontendState::Paused, FrontendState::Open),
                     _ => {
                         stop(running, signal);
                         return signal;
@@ -140,6 +152,11 @@ pub fn run(mut running: Running, mut signals: Signals) -> i32 {
         if readable[1] {
             follow_kernel(&mut running);
         }
+        if hard_stop_at.is_some_and(|at| at <= running.clock.now()) {
+            log::warning(format_args!("soft-stop running for too long, performing a hard-stop."));
+            stop(running, SIGUSR1);
+            return SIGUSR1;
+        }
         if drained == running.threads.len() {
             stop(running, SIGUSR1);
             return SIGUSR1;
@@ -156,6 +173,19 @@ fn say(saying: &Saying) {
 fn begin_soft_stop(running: &Running) {
     log::notice(format_args!("SIGUSR1: listening no more, and ending with the last connection"));
     tell_all(running, || Command::SoftStop);
+}
+
+/// Pauses frontends, or resumes them: those that are in the state `from`.
+fn set_frontends(running: &Running, from: FrontendState, to: FrontendState) {
+    for (index, proxy) in running.shared.proxies().filter(|(_, proxy)| proxy.kind.is_frontend()) {
+        let frontend = running.shared.frontend(index);
+        if frontend.state() == from {
+            let what = if to == FrontendState::Open { "Resuming" } else { "Pausing" };
+            log::warning(format_args!("{what} frontend {}.", proxy.name));
+            frontend.set_state(to);
+            tell_all(running, || Command::SetFrontend(index, to));
+        }
+    }
 }
 
 fn tell_all(running: &Running, command: impl Fn() -> Command) {

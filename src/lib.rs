@@ -5,7 +5,7 @@
 //! Owns:  listeners, streams, backends; and, at the edges, threads, signals and the kernel's tables
 //! Never: lets the proxy core know what carries its byte streams
 //!
-//! The rooms, from the outside in: [`cli`], [`config`], [`boot`], [`control`] (the process); [`worker`],
+//! The rooms, from the outside in: [`cli`], [`config`], [`boot`], [`control`], [`process`] (the process); [`worker`],
 //! [`wires`], [`handover`] (one core); [`runtime`] (what an operator asks); [`transport`] (the seam); [`proxies`], [`listener`], [`stream`],
 //! [`channel`], [`backend`], [`lb`], [`task`] (the proxy core).
 
@@ -32,6 +32,7 @@ pub mod listener;
 pub mod log;
 pub mod log_format;
 pub mod netlink;
+pub mod process;
 pub mod proxies;
 pub mod proxy_protocol;
 pub mod queue;

@@ -4,6 +4,15 @@
 //! Never: from a worker's turn
 
 use std::fmt::Arguments;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// Only what does not work is told (`quiet`).
+static IS_QUIET: AtomicBool = AtomicBool::new(false);
+
+/// From now on only what does not work is told.
+pub fn be_quiet() {
+    IS_QUIET.store(true, Ordering::Relaxed);
+}
 
 fn line(severity: &str, text: Arguments<'_>) {
     eprintln!("{severity:<11}({}) : {text}", std::process::id());
@@ -11,11 +20,17 @@ fn line(severity: &str, text: Arguments<'_>) {
 
 /// Something to know.
 pub fn notice(text: Arguments<'_>) {
+    if IS_QUIET.load(Ordering::Relaxed) {
+        return;
+    }
     line("[NOTICE]", text);
 }
 
 /// Something to look at.
 pub fn warning(text: Arguments<'_>) {
+    if IS_QUIET.load(Ordering::Relaxed) {
+        return;
+    }
     line("[WARNING]", text);
 }
 

@@ -9,8 +9,9 @@ use xlb::clock::Clock;
 use xlb::config::{self, Environment, Loaded};
 use xlb::control::{self, Signals};
 use xlb::cores::has_shared;
+use xlb::process::{self, Starter};
 use xlb::transport::Place;
-use xlb::{kernel_ports, log, version};
+use xlb::{log, version};
 
 fn main() -> ExitCode {
     let order = match cli::parse(std::env::args()) {
@@ -26,13 +27,26 @@ fn main() -> ExitCode {
             print!("{}", if full { version::full() } else { version::short() });
             ExitCode::SUCCESS
         }
-        Order::Check(files) => check(&files),
+        Order::Check { files, quiet } => check(&files, quiet),
+        Order::Condition(condition) => holds(&condition),
         Order::Run(order) => run(&order),
     }
 }
 
-fn load(files: &[PathBuf]) -> Option<Loaded> {
-    match config::load(files, &Environment::of_process()) {
+/// `-cc`: status 0 if it holds, 1 if not or if it makes no sense.
+fn holds(condition: &str) -> ExitCode {
+    match config::evaluate(condition, &Environment::of_process()) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(report) => {
+            eprint!("{report}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn load(files: &[PathBuf], environment: &Environment) -> Option<Loaded> {
+    match config::load(files, environment) {
         Ok(loaded) => {
             for warning in &loaded.warnings {
                 eprintln!("{warning}");
@@ -46,22 +60,59 @@ fn load(files: &[PathBuf]) -> Option<Loaded> {
     }
 }
 
-fn check(files: &[PathBuf]) -> ExitCode {
-    let Some(loaded) = load(files) else { return ExitCode::FAILURE };
+fn check(files: &[PathBuf], quiet: bool) -> ExitCode {
+    let environment = Environment::of_process();
+    let Some(loaded) = load(files, &environment) else { return ExitCode::FAILURE };
     if loaded.config.proxies.iter().all(|proxy| proxy.binds.is_empty()) {
         log::alert(format_args!("config : no listener: no section has a 'bind' line"));
         return ExitCode::from(2);
     }
-    println!("Configuration file is valid");
+    if !quiet {
+        println!("Configuration file is valid");
+    }
     ExitCode::SUCCESS
 }
 
 fn run(order: &RunOrder) -> ExitCode {
-    let Some(mut loaded) = load(&order.files) else { return ExitCode::FAILURE };
+    if order.in_background {
+        process::leave_terminal();
+    }
+    let mut environment = Environment::of_process();
+    environment.maxconn = order.proxy_maxconn;
+    let localpeer = order.localpeer.clone().map(|name| ("HAPROXY_LOCALPEER".into(), name));
+    environment.variables.extend(localpeer);
+    let Some(mut loaded) = load(&order.files, &environment) else { return ExitCode::FAILURE };
     if order.transport == Carriage::Kernel {
         loaded.config.leave_wires();
     }
+    let global = &mut loaded.config.global;
+    global.maxconn = order.maxconn.or(global.maxconn);
+    if order.pidfile.is_some() {
+        global.process.pidfile.clone_from(&order.pidfile);
+    }
+    if order.quiet.unwrap_or(global.process.quiet) {
+        log::be_quiet();
+    }
+    let goes_away = (order.daemon || global.process.daemon) && !order.debug;
+    if goes_away && !order.in_background {
+        return process::go_to_background().unwrap_or_else(|error| {
+            log::alert(format_args!("cannot start a process in the background: {error}"));
+            ExitCode::FAILURE
+        });
+    }
     tell_inactive(&loaded);
+    let opened =
+        Starter::open(loaded.config.global.process.pidfile.as_deref(), order.in_background);
+    let mut starter = match opened.and_then(|starter| {
+        process::end_others(&order.terminate)?;
+        Ok(starter)
+    }) {
+        Ok(starter) => starter,
+        Err(error) => {
+            log::alert(format_args!("{error}"));
+            return ExitCode::FAILURE;
+        }
+    };
     // Before the first thread: every thread must leave the signals to the pipe.
     let signals = match Signals::open() {
         Ok(signals) => signals,
@@ -78,7 +129,11 @@ fn run(order: &RunOrder) -> ExitCode {
         }
     };
     tell_takeover(&running);
-    let signal = control::run(running, signals);
+    if let Err(error) = starter.ready() {
+        log::warning(format_args!("cannot tell that xlb is ready: {error}"));
+    }
+    let signal = control::run(running, signals, &loaded.config.global.process);
+    starter.tell_manager("STOPPING=1\n");
     if order.debug && signal == signal_hook::consts::SIGINT {
         // As HAProxy in debug mode: whoever started it sees that Ctrl-C ended it.
         let _ = signal_hook::low_level::emulate_default_handler(signal);
@@ -156,7 +211,7 @@ fn tell_takeover(running: &Running) {
     log::notice(format_args!(
         "source ports {first}-{last}; every other port and protocol of shared addresses stays with the kernel"
     ));
-    if !kernel_ports::is_kept_free(&running.source_ports) {
+    if !running.has_ports_kept_free {
         log::warning(format_args!(
             "the kernel may use source ports {first}-{last} for connections of its own, which would break: \
              reserve them with scripts/setup-xdp.sh or net.ipv4.ip_local_reserved_ports"

@@ -66,10 +66,14 @@ pub struct Logger {
 
 impl Logger {
     /// Starts the thread for the targets of a configuration.
-    pub fn start(config: &Config, clock: Clock) -> std::io::Result<(Logger, JoinHandle<()>)> {
+    pub fn start(
+        config: &Config,
+        clock: Clock,
+        zone: TimeZone,
+    ) -> std::io::Result<(Logger, JoinHandle<()>)> {
         let (sender, receiver) = bounded(QUEUE_MAX);
         let counters = Arc::new(LogCounters::default());
-        let writer = Writer::new(config, clock, counters.clone())?;
+        let writer = Writer::new(config, clock, zone, counters.clone())?;
         let thread =
             std::thread::Builder::new().name("log".into()).spawn(move || writer.run(&receiver))?;
         Ok((Logger { sender, counters }, thread))
@@ -117,7 +121,12 @@ struct Writer {
 }
 
 impl Writer {
-    fn new(config: &Config, clock: Clock, counters: Arc<LogCounters>) -> std::io::Result<Self> {
+    fn new(
+        config: &Config,
+        clock: Clock,
+        zone: TimeZone,
+        counters: Arc<LogCounters>,
+    ) -> std::io::Result<Self> {
         let mut proxies = config.proxies.clone();
         for target in proxies.iter_mut().flat_map(|proxy| &mut proxy.logs.targets) {
             as_the_ring_has_it(target, &config.rings);
@@ -129,7 +138,7 @@ impl Writer {
             sinks: Sinks::new(proxies.iter().flat_map(|proxy| &proxy.logs.targets), rings),
             names: names(&config.global),
             proxies,
-            dates: Dates::new(TimeZone::system()),
+            dates: Dates::new(zone),
             clock,
             counters,
             text: Vec::new(),

@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use ipnet::IpNet;
 
 use super::cpu_map::CpuMap;
-use super::keywords::{Found, Shape};
+use super::keywords::Found;
 use super::model::{Carrier, Global, Location, OwnAddress, SocketRights, StatedRoute};
 use super::parser::{Context, Form, Line};
 use super::report::Fault;
@@ -55,7 +55,6 @@ pub(super) fn statement(
 ) -> Result<(), Fault> {
     match found {
         Found::Active => active(draft, line, context),
-        Found::Inactive(Shape::Special) => inactive(draft, line, context),
         found => context.inactive_line(line, found),
     }
 }
@@ -115,6 +114,36 @@ fn active(
         "source-ports" => {
             let range = source_ports(line)?;
             once(&mut global.source_ports, range, line, context);
+        }
+        "chroot" => {
+            let path = PathBuf::from(line.only("a directory as an argument")?);
+            once(&mut global.process.chroot, path, line, context);
+        }
+        "daemon" => {
+            line.at_most(0)?;
+            global.process.daemon = true;
+        }
+        "gid" | "uid" => {
+            let id = u32::try_from(number(line, 0..=i64::from(i32::MAX))?).expect("in range");
+            let process = &mut global.process;
+            let slot = if line.name == "gid" { &mut process.gid } else { &mut process.uid };
+            once(slot, id, line, context);
+        }
+        "group" | "user" => {
+            let name = line.only("a name")?.to_string();
+            let process = &mut global.process;
+            let slot = if line.name == "group" { &mut process.group } else { &mut process.user };
+            once(slot, name, line, context);
+        }
+        "hard-stop-after" => global.process.hard_stop_after = Some(line.time()?),
+        "node" => global.process.node = Some(line.only("a name")?.to_string()),
+        "pidfile" => {
+            let path = PathBuf::from(line.only("a file name as an argument")?);
+            once(&mut global.process.pidfile, path, line, context);
+        }
+        "quiet" => {
+            line.at_most(0)?;
+            global.process.quiet = true;
         }
         "stats maxconn" => {
             let most = number(line, 1..=i64::from(i32::MAX))?;
@@ -203,23 +232,6 @@ fn stats_socket(
         bind.maxconn = STATS_BACKLOG;
         global.stats.sockets.push(bind);
     }
-    Ok(())
-}
-
-/// Inactive words with a form of their own.
-fn inactive(
-    draft: &mut GlobalDraft,
-    line: &Line<'_>,
-    context: &mut Context<'_>,
-) -> Result<(), Fault> {
-    match line.name {
-        "pidfile" => {
-            let path = PathBuf::from(line.only("a file name as an argument")?);
-            once(&mut draft.global.pidfile, path, line, context);
-        }
-        name => unreachable!("'{name}' is listed as inactive with a form of its own"),
-    }
-    context.note_inactive(line.at, line.name);
     Ok(())
 }
 

@@ -66,8 +66,6 @@ pub(super) enum Shape {
     Time,
     /// At least, at most this many words.
     Words(usize, usize),
-    /// A form of its own, which its section reads.
-    Special,
 }
 
 const ANY: Shape = Shape::Words(1, usize::MAX);
@@ -118,7 +116,6 @@ pub(super) fn consume(name: &str, shape: Shape, arguments: &[&str]) -> Result<us
         Shape::Words(least, _) => {
             Err(format!("'{name}' expects {}.", arguments_text(least)).into())
         }
-        Shape::Special => unreachable!("'{name}' is read by its section"),
     }
 }
 
@@ -199,7 +196,12 @@ const RING: Table = Table {
 const GLOBAL: Table = Table {
     active: &[
         "address",
+        "chroot",
         "cpu-map",
+        "daemon",
+        "gid",
+        "group",
+        "hard-stop-after",
         "interface",
         "log",
         "log-send-hostname",
@@ -211,7 +213,10 @@ const GLOBAL: Table = Table {
         "maxsslrate",
         "nbproc",
         "nbthread",
+        "node",
+        "pidfile",
         "presetenv",
+        "quiet",
         "resetenv",
         "route",
         "setenv",
@@ -227,29 +232,26 @@ const GLOBAL: Table = Table {
         "tune.maxpollevents",
         "tune.maxrewrite",
         "tune.runqueue-depth",
+        "uid",
         "unix-bind",
         "unsetenv",
+        "user",
     ],
     inactive: &[
         ("busy-polling", Shape::Flag),
         ("ca-base", Shape::Words(1, 1)),
-        ("chroot", Shape::Words(1, 1)),
         ("close-spread-time", Shape::Time),
         ("cpu-affinity", ANY),
         ("cpu-policy", ANY),
         ("cpu-set", ANY),
         ("crt-base", Shape::Words(1, 1)),
-        ("daemon", Shape::Flag),
         ("debug", Shape::Flag),
         ("default-path", Shape::Words(1, 2)),
         ("description", ANY),
         ("expose-deprecated-directives", Shape::Flag),
         ("expose-experimental-directives", Shape::Flag),
         ("external-check", Shape::Words(0, 1)),
-        ("gid", NUMBER),
         ("grace", Shape::Time),
-        ("group", Shape::Words(1, 1)),
-        ("hard-stop-after", Shape::Time),
         ("insecure-fork-wanted", Shape::Flag),
         ("insecure-setuid-wanted", Shape::Flag),
         ("localpeer", Shape::Words(1, 1)),
@@ -261,7 +263,6 @@ const GLOBAL: Table = Table {
         ("maxsslconn", NUMBER),
         ("mworker-max-reloads", NUMBER),
         ("no-memory-trimming", Shape::Flag),
-        ("node", Shape::Words(1, 1)),
         ("noepoll", Shape::Flag),
         ("noevports", Shape::Flag),
         ("nogetaddrinfo", Shape::Flag),
@@ -270,9 +271,7 @@ const GLOBAL: Table = Table {
         ("noreuseport", Shape::Flag),
         ("nosplice", Shape::Flag),
         ("numa-cpu-mapping", Shape::Flag),
-        ("pidfile", Shape::Special),
         ("profiling.tasks", Shape::Words(1, 1)),
-        ("quiet", Shape::Flag),
         ("server-state-base", Shape::Words(1, 1)),
         ("server-state-file", Shape::Words(1, 1)),
         ("set-dumpable", Shape::Flag),
@@ -381,9 +380,7 @@ const GLOBAL: Table = Table {
         ("tune.vars.reqres-max-size", TUNE),
         ("tune.vars.sess-max-size", TUNE),
         ("tune.vars.txn-max-size", TUNE),
-        ("uid", NUMBER),
         ("ulimit-n", NUMBER),
-        ("user", Shape::Words(1, 1)),
         ("warn-blocked-traffic-after", Shape::Time),
         ("zero-warning", Shape::Flag),
     ],

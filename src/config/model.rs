@@ -161,8 +161,8 @@ pub struct Global {
     pub logs: Vec<LogTarget>,
     /// What log lines call program and host.
     pub log_identity: LogIdentity,
-    /// `pidfile`.
-    pub pidfile: Option<PathBuf>,
+    /// What it is among other processes.
+    pub process: Process,
     /// `tune.maxaccept`: connections taken from one listener in a row; -1 for no limit.
     pub maxaccept: Option<i32>,
     /// `tune.maxpollevents`: frames taken from a queue in one turn.
@@ -191,6 +191,31 @@ pub struct Global {
     pub stats: Stats,
     /// `cpu-map`: the cores that each worker may run on when `--cores` says nothing; none: any.
     pub cpu_map: Vec<Vec<usize>>,
+}
+
+/// What the process is among others.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Process {
+    /// `daemon`: in the background.
+    pub daemon: bool,
+    /// `quiet`: says only what is wrong.
+    pub quiet: bool,
+    /// `pidfile`: the file that names it.
+    pub pidfile: Option<PathBuf>,
+    /// `user`: whom to become once everything is open.
+    pub user: Option<String>,
+    /// `group`
+    pub group: Option<String>,
+    /// `uid`
+    pub uid: Option<u32>,
+    /// `gid`
+    pub gid: Option<u32>,
+    /// `chroot`: the directory that it sees as the whole file system from then on.
+    pub chroot: Option<PathBuf>,
+    /// `hard-stop-after`: how long a soft stop may take.
+    pub hard_stop_after: Option<Duration>,
+    /// `node`: its name; `None`: the machine's.
+    pub node: Option<String>,
 }
 
 /// An address that only xlb owns.

@@ -20,6 +20,7 @@ mod lab;
 mod limits;
 mod logs;
 mod peer;
+mod process;
 mod proxy_header;
 mod rules;
 mod runtime;
@@ -108,6 +109,19 @@ const TESTS: &[(&str, Needs, fn())] = &[
         Xlb,
         flood::clients_get_through_and_nothing_is_left,
     ),
+    (
+        "process::in_the_background_and_without_rights",
+        Xlb,
+        process::in_the_background_and_without_rights,
+    ),
+    (
+        "process::a_failure_in_the_background_is_told",
+        Xlb,
+        process::a_failure_in_the_background_is_told,
+    ),
+    ("process::signals_pause_resume_and_end", Xlb, process::signals_pause_resume_and_end),
+    ("process::one_takes_the_place_of_another", Xlb, process::one_takes_the_place_of_another),
+    ("process::managers_and_scripts_are_told", Xlb, process::managers_and_scripts_are_told),
     ("proxy_header::servers_hear_of_the_client", Any, proxy_header::servers_hear_of_the_client),
     ("proxy_header::a_header_says_where_to", Any, proxy_header::a_header_says_where_to),
     ("proxy_header::a_header_is_passed_on", Any, proxy_header::a_header_is_passed_on),
