@@ -24,7 +24,7 @@ use netstack::{Secret, Stack, StackConfig};
 use nic::{Interface, Mode, Program, ReplyPorts, XskConfig, XskQueue};
 
 use crate::bell::Bell;
-use crate::cli::RunOrder;
+use crate::cli::{Poll, RunOrder};
 use crate::clock::Clock;
 use crate::config::model::{
     BUFFERS_RESERVE_DEFAULT, BUFSIZE_DEFAULT, Bind, Config, Families, MAXCONN_DEFAULT,
@@ -242,6 +242,7 @@ pub fn boot(config: &Config, order: &RunOrder, clock: Clock) -> Result<Running, 
                 logger: running.logger.clone(),
             },
             rx_burst: config.global.maxpollevents,
+            spin: poll_of(config, order).spin(),
         };
         running.commands.push((sender, bells[number].clone()));
         running.threads.push(spawn(parts, bells[number].clone(), clock)?);
@@ -276,11 +277,18 @@ pub fn boot(config: &Config, order: &RunOrder, clock: Clock) -> Result<Running, 
             }),
             zone,
             source_ports: running.source_ports.clone(),
+            is_polling_busily: poll_of(config, order) == Poll::Busy,
         };
     runtime::socket::serve(runtime_sockets, &Arc::new(runtime)).map_err(|error| {
         BootError(format!("cannot start a thread of the runtime interface: {error}"))
     })?;
     Ok(running)
+}
+
+/// The command line wins over `busy-polling`.
+fn poll_of(config: &Config, order: &RunOrder) -> Poll {
+    let configured = if config.global.process.busy_polling { Poll::Busy } else { Poll::Adaptive };
+    order.poll.unwrap_or(configured)
 }
 
 /// Buffers of a worker by `tune.buffers.limit` and `tune.buffers.reserve`, which are for the process and of

@@ -5,6 +5,7 @@
 //! Never: reads a file
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{ArgAction, Parser};
 
@@ -55,6 +56,10 @@ struct Arguments {
     /// What carries connections: xdp, or the kernel's own sockets for all of them
     #[arg(long, value_enum, value_name = "NAME", default_value = "xdp")]
     transport: Carriage,
+
+    /// What a worker does when it finds no work: spin for a moment and sleep, spin for ever, or sleep at once
+    #[arg(long, value_enum, value_name = "HOW")]
+    poll: Option<Poll>,
 
     /// In the background: wait until it is ready, then leave it to itself
     #[arg(short = 'D')]
@@ -127,6 +132,32 @@ pub enum Carriage {
     Kernel,
 }
 
+/// What a worker does when it finds no work.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum Poll {
+    /// It looks for some for 50 microseconds, then sleeps until there is some.
+    #[default]
+    Adaptive,
+    /// It goes on looking.
+    Busy,
+    /// It sleeps at once: the least of the processor's time, and the most to wait.
+    Sleep,
+}
+
+/// Spinning bridges the gaps between packets of one exchange: a sleep and its end cost some tens of microseconds each.
+const SPIN: Duration = Duration::from_micros(50);
+
+impl Poll {
+    /// How long to look for work before sleeping; `None`: for ever.
+    pub fn spin(self) -> Option<Duration> {
+        match self {
+            Poll::Adaptive => Some(SPIN),
+            Poll::Busy => None,
+            Poll::Sleep => Some(Duration::ZERO),
+        }
+    }
+}
+
 /// What to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Order {
@@ -161,6 +192,8 @@ pub struct RunOrder {
     pub transport: Carriage,
     /// `-d`
     pub debug: bool,
+    /// `--poll`
+    pub poll: Option<Poll>,
     /// `-D`
     pub daemon: bool,
     /// The process was started in the background by another one.
@@ -269,6 +302,7 @@ fn order(arguments: Arguments) -> Result<Order, String> {
         interfaces: interface,
         transport,
         debug,
+        poll: arguments.poll,
         daemon: arguments.daemon,
         in_background: arguments.in_background,
         pidfile: arguments.pidfile,

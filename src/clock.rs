@@ -4,6 +4,8 @@
 //! Out:   `Instant`
 //! Never: read anywhere but in the worker's loop and the control thread
 
+use std::time::Duration;
+
 pub use netstack::Instant;
 
 /// Microseconds of the monotonic clock since this was made.
@@ -22,6 +24,12 @@ impl Clock {
     pub fn unix_us(&self) -> i64 {
         let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
         since.map_or(0, |since| since.as_micros() as i64)
+    }
+
+    /// The processor's time that this thread has used so far, in and out of the kernel.
+    pub fn of_thread(&self) -> Duration {
+        let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+        Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
     }
 
     /// The time.

@@ -48,11 +48,12 @@ fn worker(out: &mut String, report: &WorkerReport) {
     line(
         out,
         format_args!(
-            "worker {} core={} idle_pct={:.1} turns={} rx={rx} tx={tx} handed_out={} handed_in={} \
+            "worker {} core={} idle_pct={:.1} spin_pct={:.1} turns={} rx={rx} tx={tx} handed_out={} handed_in={} \
              handed_full={} streams={} connections={} half_open={} time_wait={}",
             report.worker,
             report.core,
             report.idle_pct,
+            report.spin_pct,
             report.turns,
             report.handed_out,
             report.handed_in,

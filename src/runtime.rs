@@ -65,6 +65,8 @@ pub struct Runtime {
     pub zone: TimeZone,
     /// Source ports towards servers.
     pub source_ports: RangeInclusive<u16>,
+    /// Workers without work spin for ever.
+    pub is_polling_busily: bool,
 }
 
 impl Runtime {

@@ -18,7 +18,7 @@ use nic::{Wire, WireStats};
 
 use crate::config::model::{ProxyIndex, ServerId};
 use crate::handover::HandOver;
-use crate::idle::IdleMeter;
+use crate::idle::{IdleMeter, Spent};
 use crate::latency::{Latencies, Latency};
 use crate::proxies::{ListenerPlan, Proxies, ProxyReport};
 use crate::shared::{FrontendState, Saying, Wake};
@@ -33,8 +33,6 @@ use crate::wires::Wires;
 const RX_BURST: usize = 200;
 /// Frames given out in a turn.
 const TX_BURST: usize = 256;
-/// Between two turns without work the core spins this long before it sleeps.
-const SPIN: Duration = Duration::from_micros(50);
 /// Longest sleep: the idle accounting wants a turn now and then.
 const SLEEP_MAX: Duration = Duration::from_millis(100);
 /// Streams or connections that are shown in one turn: others have their turn in between.
@@ -97,6 +95,8 @@ pub struct WorkerReport {
     pub core: usize,
     /// Percent of the last second without work.
     pub idle_pct: f64,
+    /// Of it, percent of the last second spun away.
+    pub spin_pct: f64,
     /// Turns so far.
     pub turns: u64,
     /// Frames that it gave to other workers.
@@ -150,6 +150,8 @@ pub struct Worker<W> {
     idle: IdleMeter,
     turns: u64,
     rx_burst: usize,
+    /// Without work it spins this long before it sleeps; `None`: for ever.
+    spin: Option<Duration>,
     /// Of turns that found work.
     turn_times: Latency,
     ending: Ending,
@@ -196,12 +198,15 @@ pub struct Parts<W> {
     pub mailbox: Mailbox,
     /// `tune.maxpollevents`
     pub rx_burst: Option<u32>,
+    /// Without work it spins this long before it sleeps; `None`: for ever.
+    pub spin: Option<Duration>,
 }
 
 impl<W: Wire> Worker<W> {
     /// A worker made of these parts, at `now`.
     pub fn new(parts: Parts<W>, now: Instant) -> Self {
-        let Parts { number, core, wires, transport, proxies, handover, mailbox, rx_burst } = parts;
+        let Parts { number, core, wires, transport, proxies, handover, mailbox, rx_burst, spin } =
+            parts;
         Worker {
             number,
             core,
@@ -213,6 +218,7 @@ impl<W: Wire> Worker<W> {
             idle: IdleMeter::new(now),
             turns: 0,
             rx_burst: rx_burst.map_or(RX_BURST, |burst| burst.max(1) as usize),
+            spin,
             turn_times: Latency::default(),
             ending: Ending::No,
         }
@@ -395,6 +401,7 @@ impl<W: Wire> Worker<W> {
             worker: self.number,
             core: self.core,
             idle_pct: self.idle.idle_pct(),
+            spin_pct: self.idle.spin_pct(),
             turns: self.turns,
             handed_out: self.handover.out,
             handed_in: self.handover.taken,
@@ -449,7 +456,8 @@ impl<W: Wire> Worker<W> {
             let turn = self.turn(now);
             let before = now;
             now = clock.now();
-            self.idle.turn(turn == Turn::Busy, now);
+            let spent = if turn == Turn::Busy { Spent::Busy } else { Spent::Spinning };
+            self.idle.spent(spent, now);
             match turn {
                 Turn::Ended => return,
                 Turn::Busy => {
@@ -458,7 +466,8 @@ impl<W: Wire> Worker<W> {
                 }
                 Turn::Idle(next) => {
                     let since = *idle_since.get_or_insert(before);
-                    if now.since(since) >= SPIN && !matches!(self.ending, Ending::Hard(_)) {
+                    let has_spun = self.spin.is_some_and(|spin| now.since(since) >= spin);
+                    if has_spun && !matches!(self.ending, Ending::Hard(_)) {
                         let timeout = next.map_or(SLEEP_MAX, |at| at.since(now)).min(SLEEP_MAX);
                         let has_work = || {
                             self.handover.has_work()
@@ -466,9 +475,10 @@ impl<W: Wire> Worker<W> {
                                 || self.proxies.has_news()
                         };
                         let also = self.transport.kernel.fd();
+                        let before = clock.of_thread();
                         bed.sleep(self.wires.iter(), also, timeout, has_work);
                         now = clock.now();
-                        self.idle.turn(false, now);
+                        self.idle.slept(clock.of_thread() - before, now);
                     }
                 }
             }

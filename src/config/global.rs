@@ -115,6 +115,10 @@ fn active(
             let range = source_ports(line)?;
             once(&mut global.source_ports, range, line, context);
         }
+        "busy-polling" => {
+            line.at_most(0)?;
+            global.process.busy_polling = line.form == Form::Plain;
+        }
         "chroot" => {
             let path = PathBuf::from(line.only("a directory as an argument")?);
             once(&mut global.process.chroot, path, line, context);

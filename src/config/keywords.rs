@@ -196,6 +196,7 @@ const RING: Table = Table {
 const GLOBAL: Table = Table {
     active: &[
         "address",
+        "busy-polling",
         "chroot",
         "cpu-map",
         "daemon",
@@ -238,7 +239,6 @@ const GLOBAL: Table = Table {
         "user",
     ],
     inactive: &[
-        ("busy-polling", Shape::Flag),
         ("ca-base", Shape::Words(1, 1)),
         ("close-spread-time", Shape::Time),
         ("cpu-affinity", ANY),

@@ -198,6 +198,8 @@ pub struct Global {
 pub struct Process {
     /// `daemon`: in the background.
     pub daemon: bool,
+    /// `busy-polling`: workers without work spin for ever.
+    pub busy_polling: bool,
     /// `quiet`: says only what is wrong.
     pub quiet: bool,
     /// `pidfile`: the file that names it.

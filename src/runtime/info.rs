@@ -162,7 +162,9 @@ fn of_work(list: &mut List, runtime: &Runtime, reports: &[WorkerReport]) {
         dropped as u32,
         "Log records dropped because the log was too far behind",
     );
-    list.none(&[("BusyPolling", "CGSV"), ("FailedResolutions", "MCPV")]);
+    let is_busy = u32::from(runtime.is_polling_busily);
+    list.add("BusyPolling", "CGSV", is_busy, "1 if workers without work spin for ever");
+    list.none(&[("FailedResolutions", "MCPV")]);
     list.add("TotalBytesOut", "MCPV", bytes, "Bytes sent to clients and servers");
     list.none(&[("TotalSplicedBytesOut", "MCPV"), ("BytesOutRate", "MRPV")]);
     list.none(&[("DebugCommandsIssued", "MCPV"), ("CumRecvLogs", "MCPV")]);
@@ -194,6 +196,9 @@ fn of_wires(list: &mut List, reports: &[WorkerReport]) {
             report.idle_pct.round() as u32,
             "Percent of the last second without work, one worker",
         );
+        let name = format!("Spin_pct_core{}", report.core);
+        let spin = report.spin_pct.round() as u32;
+        list.add(&name, "MaPV", spin, "Of it, percent of the last second spun away");
     }
     for (name, mode, _) in reports.iter().flat_map(|report| &report.queues) {
         let name = format!("Wire_{}", name.replace('/', "_"));

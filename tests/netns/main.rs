@@ -121,6 +121,7 @@ const TESTS: &[(&str, Needs, fn())] = &[
     ),
     ("process::signals_pause_resume_and_end", Xlb, process::signals_pause_resume_and_end),
     ("process::one_takes_the_place_of_another", Xlb, process::one_takes_the_place_of_another),
+    ("process::a_worker_at_rest_sleeps", Xlb, process::a_worker_at_rest_sleeps),
     ("process::managers_and_scripts_are_told", Xlb, process::managers_and_scripts_are_told),
     ("proxy_header::servers_hear_of_the_client", Any, proxy_header::servers_hear_of_the_client),
     ("proxy_header::a_header_says_where_to", Any, proxy_header::a_header_says_where_to),

@@ -210,3 +210,44 @@ pub fn managers_and_scripts_are_told() {
         assert_eq!(lab.lb.output(&binary, &["-cc", condition]).code, Some(code), "{condition}");
     }
 }
+
+/// At rest a worker takes nothing of its core; told to poll busily, all that it gets; and it says so itself.
+pub fn a_worker_at_rest_sleeps() {
+    let lab = Lab::up();
+    let _server = Server::naming(&lab.srv1, address(SRV1, 9001), "a");
+    let socket = lab.dir.join("stats.sock").display().to_string();
+    let file = config(&lab, &format!("    stats socket {socket}"));
+    for (how, share) in [("adaptive", 0..10), ("sleep", 0..10), ("busy", 20..101)] {
+        let arguments = ["--cores", "0-1", "--poll", how, "-c", &file];
+        let mut xlb = lab.spawn(&lab.lb, &binary(), &arguments);
+        xlb.wait_for_log("xlb is ready");
+        // One that never sleeps has begun to.
+        wait_until("nothing happens any more", PATIENCE, || {
+            ran_percent(xlb.pid()) >= 20 || how != "busy"
+        });
+        let ran = ran_percent(xlb.pid());
+        assert!(share.contains(&ran), "--poll {how}: a worker ran {ran} % of the time");
+        let busy = lab.lb.run("sh", &["-c", &format!("echo show info | socat stdio {socket}")]);
+        let polls = format!("\nBusyPolling: {}\n", u8::from(how == "busy"));
+        assert!(busy.contains(&polls), "{busy}");
+        let idle = busy.lines().find_map(|line| line.strip_prefix("Idle_pct: ")).expect("a line");
+        assert!(idle.parse::<u32>().is_ok_and(|idle| idle > 80), "at rest it is idle: {idle}");
+        assert!(xlb.stop(Signal::SIGTERM).success());
+    }
+}
+
+/// How much of a second the first worker had a core, percent, by the scheduler.
+fn ran_percent(pid: Pid) -> u64 {
+    let tasks = fs::read_dir(format!("/proc/{pid}/task")).expect("it is there");
+    let worker = tasks
+        .map(|task| task.expect("an entry").path())
+        .find(|path| fs::read_to_string(path.join("comm")).is_ok_and(|name| name == "worker 0\n"))
+        .expect("a worker has a thread");
+    let ran = || -> u64 {
+        let text = fs::read_to_string(worker.join("schedstat")).expect("the scheduler counts");
+        text.split(' ').next().expect("a number").parse().expect("a number")
+    };
+    let (before, began) = (ran(), std::time::Instant::now());
+    std::thread::park_timeout(Duration::from_secs(1));
+    (ran() - before) * 100 / began.elapsed().as_nanos() as u64
+}

@@ -8,6 +8,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use crossbeam::channel::{Receiver, Sender, unbounded};
 use netstack::fib::Ownership;
@@ -109,6 +110,7 @@ impl Balancer {
                         control: Arc::new(Bell::default()),
                         logger: None,
                     },
+                    spin: Some(Duration::ZERO),
                     rx_burst: scenario.rx_burst,
                 },
                 now,
