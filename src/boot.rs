@@ -194,6 +194,7 @@ pub fn boot(config: &Config, order: &RunOrder, clock: Clock) -> Result<Running, 
     let (asks_control, questions) = unbounded();
     let zone = TimeZone::system();
     let is_kept_free = kernel_ports::is_kept_free(&source_ports);
+    keep_off(&cores);
     // Before the first thread: all are to have no more rights than this one.
     identity.assume().map_err(BootError)?;
     let (logger, log_thread) = start_log(config, clock, zone.clone())?;
@@ -283,6 +284,19 @@ pub fn boot(config: &Config, order: &RunOrder, clock: Clock) -> Result<Running, 
         BootError(format!("cannot start a thread of the runtime interface: {error}"))
     })?;
     Ok(running)
+}
+
+/// Keeps this thread and those that come from it off the workers' cores, as far as there are others. Workers pin themselves.
+fn keep_off(workers: &[usize]) {
+    let others: Vec<usize> =
+        cores::usable().into_iter().filter(|core| !workers.contains(core)).collect();
+    if others.is_empty() {
+        return;
+    }
+    let mut mask = rustix::thread::CpuSet::new();
+    others.iter().for_each(|core| mask.set(*core));
+    // Where that is not permitted, the system's scheduler decides.
+    let _ = rustix::thread::sched_setaffinity(None, &mask);
 }
 
 /// The command line wins over `busy-polling`.
