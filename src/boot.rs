@@ -192,6 +192,8 @@ pub fn boot(config: &Config, order: &RunOrder, clock: Clock) -> Result<Running, 
         bells.iter().map(|bell| bell.clone() as Arc<dyn Wake>).collect();
     let (to_control, requests) = unbounded();
     let (asks_control, questions) = unbounded();
+    let (to_services, calls) = unbounded();
+    let has_services = config.proxies.iter().any(|proxy| proxy.service.is_some());
     let zone = TimeZone::system();
     let is_kept_free = kernel_ports::is_kept_free(&source_ports);
     keep_off(&cores);
@@ -241,6 +243,7 @@ pub fn boot(config: &Config, order: &RunOrder, clock: Clock) -> Result<Running, 
                 requests: to_control.clone(),
                 control: running.bell.clone(),
                 logger: running.logger.clone(),
+                services: has_services.then(|| to_services.clone()),
             },
             rx_burst: config.global.maxpollevents,
             spin: poll_of(config, order).spin(),
@@ -280,7 +283,9 @@ pub fn boot(config: &Config, order: &RunOrder, clock: Clock) -> Result<Running, 
             source_ports: running.source_ports.clone(),
             is_polling_busily: poll_of(config, order) == Poll::Busy,
         };
-    runtime::socket::serve(runtime_sockets, &Arc::new(runtime)).map_err(|error| {
+    let runtime = Arc::new(runtime);
+    let served = if has_services { runtime::http::serve(calls, runtime.clone()) } else { Ok(()) };
+    served.and_then(|()| runtime::socket::serve(runtime_sockets, &runtime)).map_err(|error| {
         BootError(format!("cannot start a thread of the runtime interface: {error}"))
     })?;
     Ok(running)

@@ -48,6 +48,7 @@ mod ring;
 mod rules;
 mod samples;
 mod server;
+mod service;
 mod source;
 pub mod units;
 mod words;

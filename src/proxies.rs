@@ -19,7 +19,9 @@ use crate::limit::Limit;
 use crate::listener::{Limits, Listener, ListenerState};
 use crate::sample::Entrance;
 use crate::shared::{FrontendState, News, Parting, Saying, Shared};
-use crate::stream::{Admission, End, Greeting, Outcome, Stream, StreamRecord, StreamView, World};
+use crate::stream::{
+    Admission, End, Greeting, Outcome, ServiceCall, Stream, StreamRecord, StreamView, World,
+};
 use crate::task::Scheduler;
 use crate::transport::{
     ConnOptions, Ends, Event, Keepalive, ListenAt, ListenError, Token, Transport,
@@ -107,6 +109,8 @@ pub struct Proxies<T: Transport> {
     said: Vec<Saying>,
     /// What the log is to be told.
     records: Vec<StreamRecord>,
+    /// What others are to answer.
+    calls: Vec<ServiceCall>,
     /// `spread-checks`, percent.
     spread_checks: u32,
     scheduler: Scheduler<TaskId>,
@@ -134,6 +138,7 @@ impl<T: Transport> Proxies<T> {
             watches: Vec::new(),
             said: Vec::new(),
             records: Vec::new(),
+            calls: Vec::new(),
             spread_checks: config.global.spread_checks,
             scheduler: Scheduler::default(),
             random: fastrand::Rng::with_seed(post.seed),
@@ -386,10 +391,12 @@ impl<T: Transport> Proxies<T> {
     }
 
     fn admit(&mut self, id: TaskId, transport: &mut T, now: Instant) -> (T::Conn, Admission) {
-        let Proxies { proxies, shared, counters, random, post, tasks, said, records, .. } = self;
+        let Proxies {
+            proxies, shared, counters, random, post, tasks, said, records, calls, ..
+        } = self;
         let worker = post.worker;
         let mut world =
-            World { transport, proxies, shared, counters, random, worker, said, records };
+            World { transport, proxies, shared, counters, random, worker, said, records, calls };
         let Task::Stream(stream) = &mut tasks[id] else { unreachable!("it was just made") };
         (stream.front(), stream.admit(&mut world, now))
     }
@@ -431,9 +438,12 @@ impl<T: Transport> Proxies<T> {
         transport: &mut T,
         now: Instant,
     ) -> (Vec<StreamView>, Option<usize>) {
-        let Proxies { proxies, shared, counters, random, post, tasks, said, records, .. } = self;
+        let Proxies {
+            proxies, shared, counters, random, post, tasks, said, records, calls, ..
+        } = self;
         let worker = post.worker;
-        let world = World { transport, proxies, shared, counters, random, worker, said, records };
+        let world =
+            World { transport, proxies, shared, counters, random, worker, said, records, calls };
         let mut views = Vec::new();
         let mut taken = 0;
         for (id, task) in tasks.iter().skip(from).take(most) {
@@ -520,6 +530,20 @@ impl<T: Transport> Proxies<T> {
         std::mem::take(&mut self.records)
     }
 
+    /// What others are to answer, since the last call.
+    pub fn take_calls(&mut self) -> Vec<ServiceCall> {
+        std::mem::take(&mut self.calls)
+    }
+
+    /// An answer is there for a stream, if it has not ended meanwhile.
+    pub fn answer(&mut self, token: Token, answer: Vec<u8>) {
+        let id = id_of(token);
+        if let Some(Task::Stream(stream)) = self.tasks.get_mut(id) {
+            stream.answer(answer);
+            self.scheduler.wake(id);
+        }
+    }
+
     /// Leaves words for all workers.
     pub fn tell(&self, news: &[News]) {
         news.iter().for_each(|news| self.shared.mail.tell_all(*news));
@@ -531,7 +555,9 @@ impl<T: Transport> Proxies<T> {
     }
 
     fn run_task(&mut self, id: TaskId, transport: &mut T, now: Instant) {
-        let Proxies { proxies, shared, counters, random, post, tasks, said, records, .. } = self;
+        let Proxies {
+            proxies, shared, counters, random, post, tasks, said, records, calls, ..
+        } = self;
         match &mut tasks[id] {
             Task::Watch(watch) => {
                 let spread = self.spread_checks;
@@ -550,6 +576,7 @@ impl<T: Transport> Proxies<T> {
                     worker: post.worker,
                     said,
                     records,
+                    calls,
                 };
                 let outcome = stream.process(&mut world, now);
                 if let Some(nice) = stream.nice.take() {
@@ -585,10 +612,10 @@ impl<T: Transport> Proxies<T> {
             return;
         };
         self.scheduler.remove(id);
-        let Proxies { proxies, shared, counters, random, post, said, records, .. } = self;
+        let Proxies { proxies, shared, counters, random, post, said, records, calls, .. } = self;
         let worker = post.worker;
         let mut world =
-            World { transport, proxies, shared, counters, random, worker, said, records };
+            World { transport, proxies, shared, counters, random, worker, said, records, calls };
         stream.leave(end, &mut world, now);
         for counters in self.counters.fronts(stream.frontend, stream.entrance.place) {
             counters.current -= 1;

@@ -71,6 +71,28 @@ fn worker(out: &mut String, report: &WorkerReport) {
     line(out, format_args!("{counters}"));
 }
 
+/// Counters of the queues of a worker: name, mode, and each counter with its name.
+pub fn queue_counters(
+    report: &WorkerReport,
+) -> impl Iterator<Item = (&str, &str, [(&'static str, u64); 11])> {
+    report.queues.iter().map(|(name, mode, stats)| {
+        let counters = [
+            ("rx_frames", stats.rx_frames),
+            ("rx_bytes", stats.rx_bytes),
+            ("tx_frames", stats.tx_frames),
+            ("tx_bytes", stats.tx_bytes),
+            ("kicks", stats.kicks),
+            ("kick_errors", stats.kick_errors),
+            ("no_frame", stats.no_frame),
+            ("tx_full", stats.tx_full),
+            ("rx_dropped", stats.rx_dropped),
+            ("rx_fill_ring_empty", stats.rx_fill_ring_empty),
+            ("rx_ring_full", stats.rx_ring_full),
+        ];
+        (name.as_str(), mode.as_str(), counters)
+    })
+}
+
 /// A queue of an interface.
 pub fn queue(out: &mut String, (name, mode, stats): &(String, String, nic::WireStats)) {
     line(

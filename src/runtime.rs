@@ -7,13 +7,17 @@
 //! Read:  docs/management.md, "Runtime interface"
 //!
 //! By file: [`socket`] (sockets, sessions at once), [`session`] (one client's lines), [`commands`] (which words do what),
-//! [`view`] (what is gathered), [`stat`], [`info`] and [`typed`] (figures and their forms), [`servers`], [`frontends`],
+//! [`view`] (what is gathered), [`stat`], [`info`] and [`typed`] (figures and their forms), [`http`], [`page`] and [`metrics`] (for browsers and
+//! Prometheus), [`servers`], [`frontends`],
 //! [`streams`], [`inside`] (what commands do).
 
 mod commands;
 mod frontends;
+pub mod http;
 mod info;
 mod inside;
+mod metrics;
+mod page;
 mod servers;
 mod session;
 pub mod socket;

@@ -14,6 +14,7 @@ mod exchange;
 mod greeting;
 mod record;
 mod rules;
+mod serve;
 mod view;
 
 use std::net::SocketAddr;
@@ -24,6 +25,8 @@ pub use greeting::Greeting;
 pub use record::{StreamRecord, Tells};
 pub use rules::Admission;
 use rules::{Inspection, Reply};
+use serve::Service;
+pub use serve::ServiceCall;
 pub use view::StreamView;
 
 use crate::backend::Turns;
@@ -66,6 +69,8 @@ enum State {
     Connecting { deadline: Option<Instant> },
     /// Both connections are open.
     Established,
+    /// Its server is xlb itself.
+    Serve(Service),
 }
 
 /// What a run of a stream leads to.
@@ -97,6 +102,8 @@ pub struct World<'a, T> {
     pub said: &'a mut Vec<Saying>,
     /// What the log is told of streams.
     pub records: &'a mut Vec<StreamRecord>,
+    /// What others are to answer.
+    pub calls: &'a mut Vec<ServiceCall>,
 }
 
 impl<T> World<'_, T> {
@@ -186,6 +193,8 @@ pub struct Stream<C> {
     greeting_len: usize,
     /// The ends of the last connection to a server.
     back_ends: Ends,
+    /// What xlb itself answers.
+    answer: Vec<u8>,
 }
 
 impl<C: Copy + Eq + std::fmt::Debug> Stream<C> {
@@ -235,6 +244,7 @@ impl<C: Copy + Eq + std::fmt::Debug> Stream<C> {
             is_early: false,
             greeting_len: 0,
             back_ends: Ends::default(),
+            answer: Vec::new(),
         }
     }
 
@@ -285,6 +295,9 @@ impl<C: Copy + Eq + std::fmt::Debug> Stream<C> {
             && let Some(outcome) = self.inspect(inspection, world, now)
         {
             return outcome;
+        }
+        if let State::Serve(service) = self.state {
+            return self.serve(service, world, now);
         }
         if self.state != State::Established {
             if let Some(end) = self.client_gave_up(world, now) {

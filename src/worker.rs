@@ -22,7 +22,7 @@ use crate::idle::{IdleMeter, Spent};
 use crate::latency::{Latencies, Latency};
 use crate::proxies::{ListenerPlan, Proxies, ProxyReport};
 use crate::shared::{FrontendState, Saying, Wake};
-use crate::stream::StreamView;
+use crate::stream::{ServiceCall, StreamView};
 use crate::syslog::Logger;
 use crate::transport::Token;
 use crate::transport::mixed::MixedTransport;
@@ -56,6 +56,8 @@ pub enum Command {
     Streams(usize, Sender<Page<StreamView>>),
     /// Show connections of the stack from this place on, one page of them.
     Connections(usize, Sender<Page<Description>>),
+    /// What xlb itself answers to a stream.
+    Answer(Token, Vec<u8>),
     /// End the stream of this name; whether there is one.
     EndStream(Token, Sender<bool>),
     /// End the streams of this server; how many.
@@ -135,6 +137,8 @@ pub struct Mailbox {
     pub control: Arc<dyn Wake>,
     /// The log, if there is one.
     pub logger: Option<Logger>,
+    /// Who answers what is asked of xlb itself.
+    pub services: Option<Sender<ServiceCall>>,
 }
 
 /// A worker.
@@ -247,6 +251,12 @@ impl<W: Wire> Worker<W> {
             self.proxies.tell(&saying.said.then);
             self.request(Request::Say(saying));
         }
+        for call in self.proxies.take_calls() {
+            // Without anybody to answer the client's timeout ends it.
+            if let Some(services) = &self.mailbox.services {
+                let _ = services.send(call);
+            }
+        }
         let commanded = self.control(now);
         if self.is_done(now) {
             return Turn::Ended;
@@ -339,6 +349,7 @@ impl<W: Wire> Worker<W> {
             Command::Connections(from, to) => {
                 let _ = to.send(stack.describe_some(from, PAGE, now));
             }
+            Command::Answer(token, answer) => self.proxies.answer(token, answer),
             Command::EndStream(token, to) => {
                 let _ = to.send(self.proxies.end_by_token(token, &mut self.transport, now));
             }

@@ -15,8 +15,8 @@ use super::cpu_map;
 use super::global::{GlobalDraft, UnixBind};
 use super::model::{
     Bind, Carrier, CheckAction, Config, Families, Global, Location, LogAddress, MAXCONN_DEFAULT,
-    OwnAddress, Proxy, ProxyIndex, ProxyKind, Ring, Server, ServerId, ServerPort, SocketRights,
-    SourceAddress, UnixAddress,
+    OwnAddress, Proxy, ProxyIndex, ProxyKind, Ring, Server, ServerId, ServerPort, Service,
+    SocketRights, SourceAddress, UnixAddress,
 };
 use super::names;
 use super::nearest::suggestion;
@@ -41,7 +41,14 @@ pub(super) fn finish(parser: Parser<'_>) -> Result<Loaded, Report> {
         .map(|(index, draft)| {
             let itself = ProxyIndex(index);
             let default_backend = default_backend(draft, itself, &backends, &drafts, &mut report);
-            finish_proxy(draft, default_backend, maxconn.unwrap_or(MAXCONN_DEFAULT), &global)
+            let forwards = default_backend.is_some()
+                || !draft.servers.is_empty()
+                || !draft.settings.rules.use_backend.is_empty();
+            let kind = draft.kind.expect("defaults are kept apart");
+            let service = &draft.settings.service;
+            let service = service.finish((&draft.name, kind), forwards, &mut report);
+            let maxconn = maxconn.unwrap_or(MAXCONN_DEFAULT);
+            finish_proxy(draft, default_backend, maxconn, &global, service)
         })
         .collect();
     number_proxies(&mut proxies);
@@ -216,6 +223,7 @@ fn finish_proxy(
     default_backend: Option<ProxyIndex>,
     maxconn: u32,
     global: &Global,
+    service: Option<Service>,
 ) -> Proxy {
     let settings = &draft.settings;
     let maxconn = settings.maxconn.unwrap_or(maxconn);
@@ -257,6 +265,7 @@ fn finish_proxy(
         use_server: settings.rules.use_server.clone(),
         monitor_nets: settings.rules.monitor_nets.clone(),
         persist: settings.rules.persist.clone(),
+        service,
     }
 }
 

@@ -74,6 +74,10 @@ const NUMBER: Shape = Shape::Integer(0, i32::MAX as i64);
 /// Most tunables take a number, some `on`, `off` or a size: one word.
 const TUNE: Shape = Shape::Words(1, 1);
 
+/// What HTTP is good for so far.
+pub(super) const LAYER_7: &str = "'mode http' is for frontends that answer by themselves: 'stats enable', or \
+     'http-request use-service prometheus-exporter'.";
+
 /// What the table says about a word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Found {
@@ -476,6 +480,7 @@ const PROXY: Table = Table {
         "hash-balance-factor",
         "hash-type",
         "http-check",
+        "http-request",
         "id",
         "log",
         "log-format",
@@ -519,6 +524,16 @@ const PROXY: Table = Table {
         "srvtcpka-cnt",
         "srvtcpka-idle",
         "srvtcpka-intvl",
+        "stats auth",
+        "stats enable",
+        "stats hide-version",
+        "stats realm",
+        "stats refresh",
+        "stats scope",
+        "stats show-desc",
+        "stats show-legends",
+        "stats show-node",
+        "stats uri",
         "tcp-check",
         "tcp-request",
         "tcp-response",
@@ -604,7 +619,6 @@ const PROXY: Table = Table {
         "hash-preserve-affinity",
         "http-after-response",
         "http-error",
-        "http-request",
         "http-response",
         "http-send-name-header",
         "http_proxy",
@@ -623,19 +637,9 @@ const PROXY: Table = Table {
         "rspdel",
         "ssl-f-use",
         "stats admin",
-        "stats auth",
-        "stats enable",
-        "stats hide-version",
         "stats http-request",
-        "stats realm",
-        "stats refresh",
-        "stats scope",
-        "stats show-desc",
-        "stats show-legends",
         "stats show-modules",
-        "stats show-node",
         "stats show-version",
-        "stats uri",
         "stick",
         "stick-table",
         "transparent",

@@ -18,6 +18,7 @@ mod log;
 mod rule;
 mod sample;
 mod server;
+mod service;
 
 pub use balance::{Algorithm, Balance, HashFunction, HashMethod, HashType};
 pub use check::{
@@ -41,6 +42,8 @@ pub use sample::{
 pub use server::{
     ProxyHeader, Server, ServerId, ServerPort, ServerSource, SourceAddress, SourcePorts,
 };
+
+pub use service::{Metrics, Service, StatsPage};
 
 /// maxconn at every level when nothing is said: listener <- proxy <- defaults <- this; global <- this.
 pub const MAXCONN_DEFAULT: u32 = 2000;
@@ -333,6 +336,8 @@ pub struct Proxy {
     pub monitor_nets: IpSet,
     /// `persist rdp-cookie(<name>)`: a stream goes to the server that this cookie names.
     pub persist: Option<Arc<str>>,
+    /// What it answers by itself, instead of forwarding.
+    pub service: Option<Service>,
 }
 
 impl Proxy {

@@ -17,6 +17,7 @@ use super::parser::{Context, Form, Line};
 use super::report::Fault;
 use super::rules::RuleDraft;
 use super::server::{self, ServerDraft, ServerSettings};
+use super::service::ServiceDraft;
 use super::{balance, source, units};
 
 /// HAProxy's number of connection attempts after the first.
@@ -38,6 +39,7 @@ pub(super) struct Settings {
     pub(super) source: Option<ServerSource>,
     pub(super) rules: RuleDraft,
     pub(super) logs: LogDraft,
+    pub(super) service: ServiceDraft,
     server: ServerSettings,
 }
 
@@ -57,6 +59,7 @@ impl Default for Settings {
             source: None,
             rules: RuleDraft::default(),
             logs: LogDraft::default(),
+            service: ServiceDraft::default(),
             server: ServerSettings::default(),
         }
     }
@@ -377,7 +380,7 @@ fn active(draft: &mut ProxyDraft, line: &Line<'_>, context: &mut Context<'_>) ->
         }
         // 0 leaves the limit to the default.
         "maxconn" => settings.maxconn = Some(number(line)?).filter(|limit| *limit > 0),
-        "mode" => mode(line)?,
+        "mode" => settings.service.mode(line)?,
         "option redispatch" => settings.redispatch = redispatch(line)?,
         "retries" => settings.retries = number(line)?,
         "server-template" => {
@@ -397,6 +400,7 @@ fn active(draft: &mut ProxyDraft, line: &Line<'_>, context: &mut Context<'_>) ->
         }
         name => {
             let known = settings.options.take(line, context)?
+                || settings.service.take(line)?
                 || settings.checks.take(line, context)?
                 || settings.logs.take(line, context)?
                 || settings.rules.take(line, is_frontend, is_backend, context)?;
@@ -457,18 +461,6 @@ fn timeout(
         draft.timeouts_stated.push(name.to_string());
     }
     Ok(())
-}
-
-fn mode(line: &Line<'_>) -> Result<(), Fault> {
-    match line.argument(0).unwrap_or_default() {
-        "tcp" => line.at_most(1),
-        mode @ ("http" | "log" | "spop" | "haterm") => Err(Fault::hinted(
-            format!("mode '{mode}' is not supported by xlb yet."),
-            "xlb forwards TCP connections, whatever they carry: 'mode tcp'.",
-        )),
-        "health" => Err("'mode health' doesn't exist anymore.".to_string().into()),
-        mode => Err(format!("unknown proxy mode '{mode}'.").into()),
-    }
 }
 
 /// `option redispatch [<interval>]`

@@ -253,6 +253,9 @@ fn front_counters(row: &mut Row, counters: &FrontCounters) {
 fn frontend(proxy: &ProxyView) -> Row {
     let config = &proxy.config;
     let mut row = Row::new(RowKind::Frontend, "FRONTEND", config.id, 0, &config.name);
+    if config.service.is_some() {
+        row.set(C::mode, "http");
+    }
     let front = &proxy.front;
     row.set(C::scur, front.current);
     row.set(C::smax, front.peak);

@@ -82,7 +82,11 @@ impl<C: Copy + Eq + std::fmt::Debug> Stream<C> {
                     Attempt::Waits(until) => return Some(Outcome::Wait(until)),
                     Attempt::Failed(cause) => Some(cause),
                 },
-                State::Established | State::Greeting(_) | State::Session | State::Inspect(_) => {
+                State::Established
+                | State::Greeting(_)
+                | State::Session
+                | State::Inspect(_)
+                | State::Serve(_) => {
                     return None;
                 }
             };

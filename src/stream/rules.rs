@@ -7,6 +7,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
+use super::serve::Service;
 use super::{Cause, End, Outcome, Phase, State, Stream, World};
 use crate::acl::{self, Answer};
 use crate::backend::Backend;
@@ -152,6 +153,10 @@ impl<C: Copy + Eq + std::fmt::Debug> Stream<C> {
             }
             if let Some(outcome) = self.turn_away(verdict) {
                 return Some(outcome);
+            }
+            if proxy.service.is_some() {
+                self.state = State::Serve(Service::Reading);
+                return None;
             }
             if !inspection.of_backend {
                 self.choose_backend(&bytes, world, now);

@@ -72,6 +72,7 @@ impl<C: Copy + Eq + std::fmt::Debug> Stream<C> {
             State::TurnAround { .. } => "TAR",
             State::Connecting { .. } => "CON",
             State::Established => "EST",
+            State::Serve(_) => "SRV",
         };
         let transport = &*world.transport;
         let back = self.back.and_then(|back| transport.ends(back));

@@ -19,6 +19,7 @@ mod flood;
 mod lab;
 mod limits;
 mod logs;
+mod pages;
 mod peer;
 mod process;
 mod proxy_header;
@@ -109,6 +110,8 @@ const TESTS: &[(&str, Needs, fn())] = &[
         Xlb,
         flood::clients_get_through_and_nothing_is_left,
     ),
+    ("pages::the_statistics_page", Xlb, pages::the_statistics_page),
+    ("pages::metrics_have_haproxys_names", Any, pages::metrics_have_haproxys_names),
     (
         "process::in_the_background_and_without_rights",
         Xlb,

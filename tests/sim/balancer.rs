@@ -109,6 +109,7 @@ impl Balancer {
                         requests: to_control.clone(),
                         control: Arc::new(Bell::default()),
                         logger: None,
+                        services: None,
                     },
                     spin: Some(Duration::ZERO),
                     rx_burst: scenario.rx_burst,
