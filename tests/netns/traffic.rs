@@ -67,6 +67,8 @@ fn wrk(options: &[&str]) {
     balancer.stop();
 }
 
+/// Not `--bidir`: iperf3 tells the two connections of that apart by the order in which its server accepts them, which a
+/// proxy does not keep; then both sides write into the same one, and nobody reads.
 pub fn iperf3_in_all_directions() {
     let lab = Lab::up();
     let _server = lab.spawn(&lab.srv1, "iperf3", &["-s"]);
@@ -78,7 +80,6 @@ pub fn iperf3_in_all_directions() {
         (LB, &["-R"]),
         (LB, &["-P", "8"]),
         (LB, &["-P", "8", "-R"]),
-        (LB, &["--bidir"]),
         (LB6, &["-P", "2"]),
     ] {
         let report = lab.client.run("iperf3", &[&["-c", host, "-t", "2", "-J"], options].concat());
