@@ -37,6 +37,7 @@ use crate::log;
 use crate::netlink::{KernelTables, Snapshot, StatedAddress, StatedRoute, Wire as KernelWire};
 use crate::process::Identity;
 use crate::proxies::{ListenerPlan, Post, Proxies};
+use crate::runtime::socket::RuntimeSocket;
 use crate::runtime::{self, Runtime};
 use crate::shared::{Shared, Wake};
 use crate::syslog::{self, Logger};
@@ -97,6 +98,8 @@ pub struct Running {
     pub shared: Arc<Shared>,
     /// The time.
     pub clock: Clock,
+    /// Sockets of the runtime interface.
+    pub runtime_sockets: Vec<Arc<RuntimeSocket>>,
     /// What the runtime interface asks.
     pub questions: Receiver<Question>,
     /// Wakes the control thread.
@@ -209,6 +212,7 @@ pub fn boot(config: &Config, order: &RunOrder, clock: Clock) -> Result<Running, 
         requests,
         shared: shared.clone(),
         clock,
+        runtime_sockets: runtime_sockets.into_iter().map(Arc::new).collect(),
         questions,
         bell,
         threads: Vec::new(),
@@ -282,12 +286,15 @@ pub fn boot(config: &Config, order: &RunOrder, clock: Clock) -> Result<Running, 
             zone,
             source_ports: running.source_ports.clone(),
             is_polling_busily: poll_of(config, order) == Poll::Busy,
+            form_token: form_token().map_err(BootError::new)?,
         };
     let runtime = Arc::new(runtime);
     let served = if has_services { runtime::http::serve(calls, runtime.clone()) } else { Ok(()) };
-    served.and_then(|()| runtime::socket::serve(runtime_sockets, &runtime)).map_err(|error| {
-        BootError(format!("cannot start a thread of the runtime interface: {error}"))
-    })?;
+    served
+        .and_then(|()| runtime::socket::serve(running.runtime_sockets.clone(), &runtime))
+        .map_err(|error| {
+            BootError(format!("cannot start a thread of the runtime interface: {error}"))
+        })?;
     Ok(running)
 }
 
@@ -484,6 +491,12 @@ fn random<const N: usize>() -> std::io::Result<[u8; N]> {
     let mut bytes = [0; N];
     std::fs::File::open("/dev/urandom")?.read_exact(&mut bytes)?;
     Ok(bytes)
+}
+
+/// Somebody who has not seen it cannot guess it.
+fn form_token() -> std::io::Result<String> {
+    let bytes: [u8; 16] = random()?;
+    Ok(format!("{:032x}", u128::from_le_bytes(bytes)))
 }
 
 fn spawn(

@@ -215,7 +215,8 @@ pub struct RunOrder {
 /// Reads the arguments, the first being the program's name.
 pub fn parse(arguments: impl IntoIterator<Item = String>) -> Result<Order, clap::Error> {
     let arguments = Arguments::try_parse_from(translated(arguments))?;
-    if let Some(directory) = &arguments.directory
+    // The child in the background is where its parent has gone to.
+    if let Some(directory) = arguments.directory.as_ref().filter(|_| !arguments.in_background)
         && let Err(error) = std::env::set_current_dir(directory)
     {
         let text = format!("-C: cannot go to {}: {error}\n", directory.display());

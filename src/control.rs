@@ -297,7 +297,8 @@ fn stop(running: Running, signal: i32) {
     let name = signal_hook::low_level::signal_name(signal).unwrap_or("a signal");
     log::notice(format_args!("{name}: ending all connections and giving the interfaces back"));
     tell_all(&running, || Command::Stop);
-    let Running { threads, taken, logger, log_thread, .. } = running;
+    let Running { threads, taken, logger, log_thread, runtime_sockets, .. } = running;
+    runtime_sockets.iter().for_each(|socket| socket.remove_path());
     for thread in threads {
         // A worker that panicked has ended the process already.
         let _ = thread.join();

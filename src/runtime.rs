@@ -71,6 +71,8 @@ pub struct Runtime {
     pub source_ports: RangeInclusive<u16>,
     /// Workers without work spin for ever.
     pub is_polling_busily: bool,
+    /// What only forms of our own pages know.
+    pub form_token: String,
 }
 
 impl Runtime {

@@ -818,6 +818,8 @@ const BOTH_ACCEPT: &[(In, &str)] = &[
     (Global, "stats socket ipv4@127.0.0.1:9999 level user expose-fd listeners"),
     (Listen, "option socket-stats\n option contstats\n no option socket-stats"),
     (Listen, "stats enable"),
+    (Listen, "stats admin if TRUE"),
+    (Listen, "stats admin if LOCALHOST"),
     (
         Listen,
         "stats uri /s\n stats auth a:b\n stats realm x\n stats refresh 5\n stats refresh 5s\n stats hide-version",
@@ -1038,6 +1040,7 @@ const BOTH_REFUSE: &[(In, &str)] = &[
     (Global, "stats timeout 0"),
     (Global, "stats timeout x"),
     (Listen, "stats uri"),
+    (Listen, "stats admin"),
     (Listen, "stats refresh x"),
     (Listen, "stats nope"),
     (Listen, "http-request use-service nope"),

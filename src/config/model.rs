@@ -43,7 +43,7 @@ pub use server::{
     ProxyHeader, Server, ServerId, ServerPort, ServerSource, SourceAddress, SourcePorts,
 };
 
-pub use service::{Metrics, Service, StatsPage};
+pub use service::{AdminFrom, Metrics, Service, StatsPage};
 
 /// maxconn at every level when nothing is said: listener <- proxy <- defaults <- this; global <- this.
 pub const MAXCONN_DEFAULT: u32 = 2000;

@@ -5,7 +5,7 @@
 //! Never: lets `mode http` pass for anything that needs HTTP between clients and servers
 
 use super::keywords::LAYER_7;
-use super::model::{Location, Metrics, ProxyKind, Service, StatsPage};
+use super::model::{AdminFrom, Location, Metrics, ProxyKind, Service, StatsPage};
 use super::parser::Line;
 use super::report::{Fault, Report};
 
@@ -41,6 +41,7 @@ impl ServiceDraft {
         let (_, page) = self.stats.get_or_insert_with(|| (line.at.clone(), StatsPage::default()));
         match word {
             "enable" => line.at_most(0)?,
+            "admin" => page.admin = Some(admin(line)?),
             "hide-version" => {
                 line.at_most(0)?;
                 page.hides_version = true;
@@ -114,6 +115,21 @@ fn unsupported(mode: &str) -> Fault {
         format!("mode '{mode}' is not supported by xlb yet."),
         format!("xlb forwards TCP connections, whatever they carry: 'mode tcp'. {LAYER_7}"),
     )
+}
+
+/// `stats admin if TRUE|LOCALHOST`
+fn admin(line: &Line<'_>) -> Result<AdminFrom, Fault> {
+    match line.arguments {
+        ["if", "TRUE"] => Ok(AdminFrom::Anywhere),
+        ["if", "LOCALHOST"] => Ok(AdminFrom::Localhost),
+        ["if" | "unless", ..] => Err(Fault::hinted(
+            "'stats admin' with this condition is not supported by xlb yet.",
+            "'stats admin if TRUE' and 'stats admin if LOCALHOST' are; who may see the page is said by 'stats auth'.",
+        )),
+        _ => Err("'stats admin' expects 'if' or 'unless' followed by a condition."
+            .to_string()
+            .into()),
+    }
 }
 
 /// `http-request use-service prometheus-exporter [if { path <path> }]`

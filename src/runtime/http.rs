@@ -3,17 +3,18 @@
 //! In:    requests that workers have read
 //! Out:   answers of HTTP/1.1, each the last of its connection
 //! Owns:  a thread
-//! Never: changes anything
+//! Never: changes anything for whoever has not seen the page and may change it
 //! Read:  RFC 9110, RFC 9112; docs/management.md, "Statistics page"
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use base64::Engine;
 use crossbeam::channel::Receiver;
 
 use super::stat::{self, Wish};
-use super::{Runtime, info, metrics, page};
-use crate::config::model::{Service, StatsPage};
+use super::{Runtime, info, metrics, page, servers};
+use crate::config::model::{AdminFrom, Service, StatsPage};
 use crate::stream::ServiceCall;
 use crate::worker::Command;
 
@@ -23,7 +24,7 @@ pub fn serve(calls: Receiver<ServiceCall>, runtime: Arc<Runtime>) -> std::io::Re
         for call in calls {
             let proxy = runtime.shared.backend(call.frontend).config.clone();
             let service = proxy.service.clone().unwrap_or_default();
-            let answer = runtime.answer(&service, &proxy.name, &call.request);
+            let answer = runtime.answer(&service, &proxy.name, call.client, &call.request);
             runtime.tell(call.worker, Command::Answer(call.token, answer));
         }
     };
@@ -48,6 +49,19 @@ impl Answer {
         Answer { status, content_type: "text/html", headers: String::new(), body }
     }
 
+    fn method_not_allowed() -> Self {
+        let mut answer = Answer::error("405 Method Not Allowed", "Only GET and HEAD are.");
+        answer.headers = "allow: GET, HEAD\r\n".into();
+        answer
+    }
+
+    /// The browser is to look there.
+    fn see(place: &str) -> Self {
+        let mut answer = Answer::error("303 See Other", "");
+        answer.headers = format!("location: {place}\r\n");
+        answer
+    }
+
     fn bytes(self, has_body: bool) -> Vec<u8> {
         let Answer { status, content_type, headers, body } = self;
         let mut text = format!(
@@ -64,22 +78,31 @@ impl Answer {
 
 impl Runtime {
     /// What is answered to a request.
-    fn answer(&self, service: &Service, proxy: &str, request: &[u8]) -> Vec<u8> {
+    fn answer(
+        &self,
+        service: &Service,
+        proxy: &str,
+        client: Option<IpAddr>,
+        request: &[u8],
+    ) -> Vec<u8> {
         let mut headers = [httparse::EMPTY_HEADER; 64];
         let mut parsed = httparse::Request::new(&mut headers);
-        let is_whole = matches!(parsed.parse(request), Ok(httparse::Status::Complete(_)));
-        let (Some(method), Some(target), true) = (parsed.method, parsed.path, is_whole) else {
+        let head = match parsed.parse(request) {
+            Ok(httparse::Status::Complete(head)) => Some(head),
+            _ => None,
+        };
+        let (Some(method), Some(target), Some(head)) = (parsed.method, parsed.path, head) else {
             let sentence = "Your browser sent an invalid request.";
             return Answer::error("400 Bad request", sentence).bytes(true);
         };
         let has_body = method != "HEAD";
-        if !matches!(method, "GET" | "HEAD") {
-            let mut answer = Answer::error("405 Method Not Allowed", "Only GET and HEAD are.");
-            answer.headers = "allow: GET, HEAD\r\n".into();
-            return answer.bytes(has_body);
+        let is_post = method == "POST";
+        if !is_post && !matches!(method, "GET" | "HEAD") {
+            return Answer::method_not_allowed().bytes(has_body);
         }
         let path = target.split('?').next().unwrap_or_default();
         if let Some(wanted) = &service.metrics
+            && !is_post
             && wanted.path.as_ref().is_none_or(|wanted| wanted == path)
         {
             return Answer::ok(metrics::CONTENT_TYPE, self.metrics()).bytes(has_body);
@@ -89,16 +112,60 @@ impl Runtime {
             let sentence = "No server is available to handle this request.";
             return Answer::error("503 Service Unavailable", sentence).bytes(has_body);
         };
-        let authorization =
-            parsed.headers.iter().find(|header| header.name.eq_ignore_ascii_case("authorization"));
-        if !is_allowed(stats, authorization.map(|header| header.value)) {
+        let header = |name: &str| {
+            let found = parsed.headers.iter().find(|header| header.name.eq_ignore_ascii_case(name));
+            found.map(|header| header.value)
+        };
+        if !is_allowed(stats, header("authorization")) {
             let sentence = "You need a valid user and password to access this content.";
             let mut answer = Answer::error("401 Unauthorized", sentence);
             let realm = stats.realm.replace(['"', '\\'], "");
             answer.headers = format!("www-authenticate: Basic realm=\"{realm}\"\r\n");
             return answer.bytes(has_body);
         }
-        self.statistics(stats, proxy, &target[stats.uri.len()..]).bytes(has_body)
+        let may_change = match stats.admin {
+            None => false,
+            Some(AdminFrom::Anywhere) => true,
+            Some(AdminFrom::Localhost) => client.is_some_and(|ip| ip.is_loopback()),
+        };
+        if is_post {
+            if !may_change {
+                return Answer::method_not_allowed().bytes(has_body);
+            }
+            let is_own = is_same_origin(header("origin"), header("host"));
+            let posted = String::from_utf8_lossy(&request[head..]);
+            let outcome = if is_own { self.change(&posted) } else { "DENY" };
+            return Answer::see(&format!("{};st={outcome}", stats.uri)).bytes(has_body);
+        }
+        self.statistics(stats, proxy, &target[stats.uri.len()..], may_change).bytes(has_body)
+    }
+
+    /// Does what a form of the page asks for; HAProxy's word for what came of it.
+    fn change(&self, posted: &str) -> &'static str {
+        let fields: Vec<(String, String)> =
+            posted.split('&').filter_map(|field| field.split_once('=')).map(decoded).collect();
+        let field =
+            |name: &str| fields.iter().find(|(known, _)| known == name).map(|(_, value)| value);
+        // A page of somebody else cannot know it.
+        if !field("token").is_some_and(|told| is_same(told.as_bytes(), self.form_token.as_bytes()))
+        {
+            return "DENY";
+        }
+        let (Some(action), Some(backend)) = (field("action"), field("b")) else { return "ERRP" };
+        let servers = fields.iter().filter(|(name, _)| name == "s").map(|(_, server)| server);
+        let (mut done, mut failed) = (0, 0);
+        for server in servers {
+            match servers::act(self, &format!("{backend}/{server}"), action) {
+                Ok(()) => done += 1,
+                Err(_) => failed += 1,
+            }
+        }
+        match (done, failed) {
+            (0, 0) => "NONE",
+            (_, 0) => "DONE",
+            (0, _) => "ERRP",
+            _ => "PART",
+        }
     }
 
     fn metrics(&self) -> String {
@@ -109,7 +176,7 @@ impl Runtime {
     }
 
     /// The page, or one of its other forms, by what stands behind its URI.
-    fn statistics(&self, stats: &StatsPage, proxy: &str, suffix: &str) -> Answer {
+    fn statistics(&self, stats: &StatsPage, proxy: &str, suffix: &str, may_change: bool) -> Answer {
         let (options, query) = suffix.split_once('?').unwrap_or((suffix, suffix));
         let wants = |word: &str| options.split(';').any(|option| option == word);
         let scope = query.split(['&', ';']).find_map(|part| part.strip_prefix("scope="));
@@ -134,17 +201,50 @@ impl Runtime {
             refreshes: !wants("norefresh"),
             only_up: wish.only_up,
             scope: scope.unwrap_or_default(),
+            token: may_change.then_some(&*self.form_token),
+            outcome: options.split(';').find_map(|option| option.strip_prefix("st=")),
         };
         let body = page::html(&shown, &info::figures(self, &reports), &rows, &reports, &self.node);
         let mut answer = Answer::ok("text/html; charset=utf-8", body);
         // Nothing in it comes from elsewhere, and nothing in it is a program.
         answer.headers =
-            "content-security-policy: default-src 'none'; style-src 'unsafe-inline'\r\n".into();
+            "content-security-policy: default-src 'none'; style-src 'unsafe-inline'; form-action 'self'; \
+             frame-ancestors 'none'\r\n"
+                .into();
         if let Some(every) = stats.refresh.filter(|_| shown.refreshes) {
             answer.headers += &format!("refresh: {}\r\n", every.as_secs().max(1));
         }
         answer
     }
+}
+
+/// A field of a form and its value (application/x-www-form-urlencoded).
+fn decoded((name, value): (&str, &str)) -> (String, String) {
+    let plain = |text: &str| {
+        let mut bytes = Vec::new();
+        let mut rest = text.bytes();
+        while let Some(byte) = rest.next() {
+            match byte {
+                b'+' => bytes.push(b' '),
+                b'%' => {
+                    let digits = [rest.next(), rest.next()].map(|digit| digit.unwrap_or(b'0'));
+                    let digits = String::from_utf8_lossy(&digits).into_owned();
+                    bytes.push(u8::from_str_radix(&digits, 16).unwrap_or(b'?'));
+                }
+                byte => bytes.push(byte),
+            }
+        }
+        String::from_utf8_lossy(&bytes).into_owned()
+    };
+    (plain(name), plain(value))
+}
+
+/// Whether a request that changes something comes from a page of ours, as far as the browser tells (RFC 6454).
+fn is_same_origin(origin: Option<&[u8]>, host: Option<&[u8]>) -> bool {
+    let Some(origin) = origin else { return true };
+    let origin = std::str::from_utf8(origin).unwrap_or_default();
+    let at = origin.split_once("://").map(|(_, at)| at.as_bytes());
+    at.is_some() && at == host
 }
 
 /// Whether the client has told the name and the password of somebody (RFC 7617).
@@ -192,5 +292,15 @@ mod tests {
         assert!(!is_allowed(&stats, None));
         assert!(!is_allowed(&stats, Some(b"Bearer bWU6c2VjcmV0")));
         assert!(is_allowed(&StatsPage::default(), None));
+    }
+
+    #[test]
+    fn forms_are_read_and_other_pages_are_not() {
+        assert_eq!(decoded(("s", "a+b%2Fc%zz%2")), ("s".into(), "a b/c? ".into()));
+        let host = Some(&b"lb:8404"[..]);
+        for (origin, own) in [("http://lb:8404", true), ("http://evil", false), ("null", false)] {
+            assert_eq!(is_same_origin(Some(origin.as_bytes()), host), own, "{origin}");
+        }
+        assert!(is_same_origin(None, host), "no browser: the token decides");
     }
 }

@@ -22,6 +22,10 @@ pub struct Shown<'a> {
     pub only_up: bool,
     /// Only proxies whose names contain this.
     pub scope: &'a str,
+    /// What its forms have to tell, if it may change servers.
+    pub token: Option<&'a str>,
+    /// What has come of the last form.
+    pub outcome: Option<&'a str>,
 }
 
 const STYLE: &str = "\
@@ -107,6 +111,16 @@ pub fn html(
              refresh</a> | <a href=\"{uri};csv\">CSV</a> | <a href=\"{uri};json\">JSON</a></p>"
         ),
     );
+    if let Some(outcome) = shown.outcome {
+        let sentence = match outcome {
+            "DONE" => "Action processed successfully.",
+            "PART" => "Action partially processed. Some of the servers could not be changed.",
+            "NONE" => "Nothing has changed.",
+            "DENY" => "Action denied: it did not come from this page.",
+            _ => "Action not processed because of invalid parameters.",
+        };
+        line(&mut out, format_args!("<p id=\"outcome\"><b>{sentence}</b></p>"));
+    }
     if shown.only_up || !shown.scope.is_empty() {
         line(
             &mut out,
@@ -210,15 +224,58 @@ const COLUMNS: &[(&str, &[(&str, C)])] = &[
     ),
 ];
 
+/// What a form can ask for: HAProxy's words, and what they mean.
+const ACTIONS: &[(&str, &str)] = &[
+    ("ready", "Set state to READY"),
+    ("drain", "Set state to DRAIN"),
+    ("maint", "Set state to MAINT"),
+    ("dhlth", "Health: disable checks"),
+    ("ehlth", "Health: enable checks"),
+    ("hrunn", "Health: force UP"),
+    ("hnolb", "Health: force NOLB"),
+    ("hdown", "Health: force DOWN"),
+    ("dagent", "Agent: disable checks"),
+    ("eagent", "Agent: enable checks"),
+    ("arunn", "Agent: force UP"),
+    ("adown", "Agent: force DOWN"),
+    ("shutdown", "Kill Sessions"),
+];
+
+/// The end of a proxy's table, and of its form.
+fn end_proxy(out: &mut String, proxy: &str, token: Option<&str>) {
+    out.push_str("</table>\n");
+    let Some(token) = token else { return };
+    out.push_str(
+        "<p>with the servers that are marked: <select name=\"action\"><option value=\"\"></option>",
+    );
+    for (word, meaning) in ACTIONS {
+        let _ = write!(out, "<option value=\"{word}\">{meaning}</option>");
+    }
+    line(
+        out,
+        format_args!(
+            "</select> <input type=\"hidden\" name=\"b\" value=\"{proxy}\"><input type=\"hidden\" name=\"token\" \
+             value=\"{token}\"><input type=\"submit\" value=\"Apply\"></p></form>"
+        ),
+    );
+}
+
 fn proxies(out: &mut String, shown: &Shown<'_>, rows: &[Row]) {
-    let mut current = None;
+    let mut current: Option<(u32, String, Option<&str>)> = None;
     for row in rows {
-        if current != Some(row.proxy) {
-            if current.is_some() {
-                out.push_str("</table>\n");
+        if current.as_ref().map(|(proxy, ..)| *proxy) != Some(row.proxy) {
+            if let Some((_, name, token)) = current.take() {
+                end_proxy(out, &name, token);
             }
-            current = Some(row.proxy);
             let name = escaped(&row.text(C::pxname));
+            let has_servers =
+                rows.iter().any(|one| one.proxy == row.proxy && one.kind == RowKind::Server);
+            let token = shown.token.filter(|_| has_servers);
+            if token.is_some() {
+                let uri = escaped(&shown.stats.uri);
+                line(out, format_args!("<form method=\"post\" action=\"{uri}\">"));
+            }
+            current = Some((row.proxy, name.clone(), token));
             line(
                 out,
                 format_args!("<h2 id=\"{name}\">{name}</h2><table class=\"px\"><tr><th></th>"),
@@ -234,7 +291,13 @@ fn proxies(out: &mut String, shown: &Shown<'_>, rows: &[Row]) {
         } else {
             String::new()
         };
-        line(out, format_args!("<tr class=\"{class}\"><td class=\"n\"{legend}>{name}</td>"));
+        let mark = match (row.kind, shown.token) {
+            (RowKind::Server, Some(_)) => {
+                format!("<input type=\"checkbox\" name=\"s\" value=\"{name}\"> ")
+            }
+            _ => String::new(),
+        };
+        line(out, format_args!("<tr class=\"{class}\"><td class=\"n\"{legend}>{mark}{name}</td>"));
         for (_, column) in COLUMNS.iter().flat_map(|(_, columns)| *columns) {
             let text = match column {
                 C::lastsess => match row.text(C::lastsess).as_str() {
@@ -252,8 +315,8 @@ fn proxies(out: &mut String, shown: &Shown<'_>, rows: &[Row]) {
         }
         out.push_str("</tr>\n");
     }
-    if current.is_some() {
-        out.push_str("</table>\n");
+    if let Some((_, name, token)) = current {
+        end_proxy(out, &name, token);
     }
 }
 

@@ -223,6 +223,31 @@ pub fn set_maxconn(call: &mut Call<'_, '_>) -> Answer {
     done()
 }
 
+/// What a form of the statistics page asks of a server, by HAProxy's words.
+pub fn act(runtime: &Runtime, name: &str, action: &str) -> Result<(), String> {
+    let id = runtime.server(Some(name))?;
+    let done = match action {
+        "ready" | "drain" | "maint" => set_state(runtime, id, Some(action)),
+        "enable" => set_state(runtime, id, Some("ready")),
+        "disable" => set_state(runtime, id, Some("maint")),
+        "ehlth" => set_watched(runtime, id, Checker::Health, true),
+        "dhlth" => set_watched(runtime, id, Checker::Health, false),
+        "hrunn" => set_health(runtime, id, Some("up")),
+        "hnolb" => set_health(runtime, id, Some("stopping")),
+        "hdown" => set_health(runtime, id, Some("down")),
+        "eagent" => set_watched(runtime, id, Checker::Agent, true),
+        "dagent" => set_watched(runtime, id, Checker::Agent, false),
+        "arunn" => set_agent(runtime, id, Some("up")),
+        "adown" => set_agent(runtime, id, Some("down")),
+        "shutdown" => {
+            runtime.end_streams_of(id);
+            done()
+        }
+        _ => return Err("No such action.\n".into()),
+    };
+    done.map(|_| ())
+}
+
 /// `disable server`
 pub fn disable(call: &mut Call<'_, '_>) -> Answer {
     let runtime = call.session.runtime;
@@ -237,7 +262,10 @@ pub fn enable(call: &mut Call<'_, '_>) -> Answer {
 
 fn watch(call: &mut Call<'_, '_>, checker: Checker, is_watched: bool) -> Answer {
     let runtime = call.session.runtime;
-    let id = runtime.server(call.argument(0))?;
+    set_watched(runtime, runtime.server(call.argument(0))?, checker, is_watched)
+}
+
+fn set_watched(runtime: &Runtime, id: ServerId, checker: Checker, is_watched: bool) -> Answer {
     let server = config_of(runtime, id);
     let is_configured = match checker {
         Checker::Health => server.check.is_some(),

@@ -31,6 +31,13 @@ pub struct RuntimeSocket {
     level: Level,
 }
 
+impl RuntimeSocket {
+    /// The process ends: nobody is to find the socket.
+    pub fn remove_path(&self) {
+        self.listener.remove_path();
+    }
+}
+
 /// Opens the socket or sockets of a `stats socket` line.
 pub fn open(bind: &Bind) -> io::Result<Vec<RuntimeSocket>> {
     let is_tcp = matches!(bind.carrier, Carrier::Kernel | Carrier::Wire);
@@ -63,7 +70,7 @@ impl Places {
 }
 
 /// Serves clients of these sockets until the process ends.
-pub fn serve(sockets: Vec<RuntimeSocket>, runtime: &Arc<Runtime>) -> io::Result<()> {
+pub fn serve(sockets: Vec<Arc<RuntimeSocket>>, runtime: &Arc<Runtime>) -> io::Result<()> {
     let maxconn = runtime.config.global.stats.maxconn;
     let places = Arc::new(Places { free: Mutex::new(maxconn), freed: Condvar::new() });
     for socket in sockets {

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use super::Runtime;
 use super::commands::Call;
-use crate::config::model::{Carrier, ProxyIndex};
+use crate::config::model::{Carrier, ProxyIndex, ServerId};
 use crate::config::units;
 use crate::stream::StreamView;
 use crate::transport::Token;
@@ -205,11 +205,17 @@ pub fn shutdown(call: &mut Call<'_, '_>) -> Answer {
 /// `shutdown sessions server <backend>/<server>`
 pub fn shutdown_of_server(call: &mut Call<'_, '_>) -> Answer {
     let runtime = call.session.runtime;
-    let server = runtime.server(call.argument(0))?;
-    for worker in 0..runtime.workers.len() {
-        let _ = runtime.ask(worker, |to| Command::EndStreamsOf(server, to));
-    }
+    runtime.end_streams_of(runtime.server(call.argument(0))?);
     Ok(String::new())
+}
+
+impl Runtime {
+    /// Ends the streams of a server, on all workers.
+    pub(super) fn end_streams_of(&self, server: ServerId) {
+        for worker in 0..self.workers.len() {
+            let _ = self.ask(worker, |to| Command::EndStreamsOf(server, to));
+        }
+    }
 }
 
 #[cfg(test)]

@@ -5,6 +5,8 @@
 //! Never: makes an answer itself: that needs all workers
 //! Read:  RFC 9112
 
+use std::net::IpAddr;
+
 use super::{Cause, End, Outcome, Phase, State, Stream, World};
 use crate::clock::Instant;
 use crate::config::model::ProxyIndex;
@@ -35,6 +37,8 @@ pub struct ServiceCall {
     pub token: Token,
     /// Where it came in.
     pub frontend: ProxyIndex,
+    /// Who asks.
+    pub client: Option<IpAddr>,
     /// The bytes of the request.
     pub request: Vec<u8>,
 }
@@ -71,7 +75,8 @@ impl<C: Copy + Eq + std::fmt::Debug> Stream<C> {
                     counters.bytes_in += len as u64;
                 }
                 let (worker, token, frontend) = (world.worker, self.token, self.frontend);
-                world.calls.push(ServiceCall { worker, token, frontend, request });
+                let client = self.source(world.transport).map(|source| source.ip().to_canonical());
+                world.calls.push(ServiceCall { worker, token, frontend, client, request });
                 service = Service::Waiting;
                 self.active_at = now;
             } else if status.fin {

@@ -111,6 +111,7 @@ const TESTS: &[(&str, Needs, fn())] = &[
         flood::clients_get_through_and_nothing_is_left,
     ),
     ("pages::the_statistics_page", Xlb, pages::the_statistics_page),
+    ("pages::servers_are_changed_by_the_page", Xlb, pages::servers_are_changed_by_the_page),
     ("pages::metrics_have_haproxys_names", Any, pages::metrics_have_haproxys_names),
     (
         "process::in_the_background_and_without_rights",

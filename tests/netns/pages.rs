@@ -72,7 +72,7 @@ pub fn the_statistics_page() {
     assert_eq!(status(&["-u", "me:wrong"], "/stats;csv"), "401");
     assert_eq!(status(&["-u", "me:secret", "-I"], "/stats"), "200");
     assert_eq!(status(&[], "/elsewhere"), "503");
-    assert_eq!(status(&["-X", "POST", "-d", "s=s1&action=disable"], "/stats"), "405");
+    assert_eq!(status(&["-u", "me:secret", "-d", "s=s1&action=disable"], "/stats"), "405");
     // Nonsense, a request that is too long, and one that comes in pieces.
     let ask = |pieces: &[&[u8]]| {
         let mut stream = lab.client.connect(address(LB, 8404));
@@ -161,4 +161,51 @@ pub fn metrics_have_haproxys_names() {
     let samples = lab.client.run("/usr/bin/python3", &["-c", script, &file]);
     let counted = ours.lines().filter(|line| !line.starts_with('#')).count();
     assert_eq!(samples.trim().parse(), Ok(counted), "a parser of others takes every sample");
+}
+
+/// Forms of the page: what they change, and whose are not taken.
+pub fn servers_are_changed_by_the_page() {
+    let lab = Lab::up();
+    let _server = Server::naming(&lab.srv1, address(SRV1, 9001), "a");
+    let text = config()
+        .replace("    stats show-legends\n", "    stats show-legends\n    stats admin if TRUE\n");
+    let balancer = Balancer::start(&lab, &text);
+    let me = ["-u", "me:secret"];
+    let page = curl(&lab, &me, "/stats");
+    let token =
+        page.split("name=\"token\" value=\"").nth(1).and_then(|rest| rest.split('"').next());
+    let token = token.expect("the forms have a token").to_string();
+    assert!(page.contains("<input type=\"checkbox\" name=\"s\" value=\"s1\">"), "{page}");
+    let post = |more: &[&str], fields: &str| {
+        let arguments = [
+            &me[..],
+            &["-o", "/dev/null", "-w", "%{http_code} %{redirect_url}", "-d", fields],
+            more,
+        ];
+        curl(&lab, &arguments.concat(), "/stats")
+    };
+    let is_in = |status: &str| {
+        let wanted = format!(",{status},");
+        curl(&lab, &me, "/stats;csv")
+            .lines()
+            .any(|line| line.starts_with("app,s1,") && line.contains(&wanted))
+    };
+    wait_until("s1 is up", PATIENCE, || is_in("UP"));
+    let fields = |action: &str| format!("s=s1&b=app&action={action}&token={token}");
+    let denied = post(&[], "s=s1&b=app&action=maint");
+    assert!(denied.starts_with("303 ") && denied.ends_with("/stats;st=DENY"), "{denied}");
+    let denied = post(&["-H", "Origin: http://elsewhere"], &fields("maint"));
+    assert!(denied.ends_with(";st=DENY"), "{denied}");
+    assert!(is_in("UP"), "nothing has changed");
+    assert!(post(&[], &fields("maint")).ends_with(";st=DONE"));
+    assert!(is_in("MAINT"));
+    assert!(curl(&lab, &me, "/stats;st=DONE").contains("Action processed successfully."));
+    let origin = format!("Origin: http://{LB}:8404");
+    assert!(post(&["-H", &origin], &fields("ready")).ends_with(";st=DONE"));
+    wait_until("s1 is up again", PATIENCE, || is_in("UP"));
+    assert!(post(&[], &fields("explode")).ends_with(";st=ERRP"));
+    let unknown = format!("s=s9&s=s1&b=app&action=drain&token={token}");
+    assert!(post(&[], &unknown).ends_with(";st=PART"));
+    assert!(is_in("DRAIN"));
+    balancer.stop();
 }

@@ -262,6 +262,7 @@ const MISTAKES: &[&str] = &[
     "set server",
     "set server app",
     "set server app/s9 state ready",
+    "set server nope/s1 state ready",
     "set server app/s1 state bogus",
     "set server app/s1 health bogus",
     "set server app/s1 agent up",
@@ -538,6 +539,7 @@ pub fn what_the_kernel_does_not_see_is_shown() {
     assert!(info.contains("\nIdle_pct_core0: "), "{info}");
     assert!(info.contains("\nWire_eth0_0: driver-copy\n"), "{info}");
     balancer.stop();
+    assert!(!operator.path.exists(), "the socket's path is left");
 }
 
 /// Says at its end that something is over.

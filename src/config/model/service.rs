@@ -30,6 +30,8 @@ pub struct StatsPage {
     pub node: Option<Option<String>>,
     /// `stats show-desc`
     pub description: Option<String>,
+    /// `stats admin`: who may change servers by the page.
+    pub admin: Option<AdminFrom>,
     /// `stats scope`: the proxies that are shown; none: all. `.` is the one that the page is in.
     pub scopes: Vec<String>,
 }
@@ -45,9 +47,19 @@ impl Default for StatsPage {
             shows_legends: false,
             node: None,
             description: None,
+            admin: None,
             scopes: Vec::new(),
         }
     }
+}
+
+/// Who may change servers by the page.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AdminFrom {
+    /// Whoever may see it.
+    Anywhere,
+    /// Of these, clients of this host.
+    Localhost,
 }
 
 /// `http-request use-service prometheus-exporter`

@@ -124,13 +124,20 @@ impl KernelListener {
     }
 }
 
-impl Drop for KernelListener {
-    fn drop(&mut self) {
+impl KernelListener {
+    /// Takes its path away, unless somebody else has that now.
+    pub fn remove_path(&self) {
         if let Some((path, inode)) = &self.path
             && std::fs::metadata(path).is_ok_and(|found| found.ino() == *inode)
         {
             let _ = std::fs::remove_file(path);
         }
+    }
+}
+
+impl Drop for KernelListener {
+    fn drop(&mut self) {
+        self.remove_path();
     }
 }
 
