@@ -180,6 +180,7 @@ pub fn boot(config: &Config, order: &RunOrder, clock: Clock) -> Result<Running, 
     if !sockets.is_empty() {
         raise_file_limit(config);
     }
+    let form_token = form_token().map_err(BootError::new)?;
     let secret = Secret(random().map_err(BootError::new)?);
     let seed = u64::from_le_bytes(random().map_err(BootError::new)?);
     let rss = taken.iter().map(|taken| rss_of(&taken.interface)).collect();
@@ -286,7 +287,7 @@ pub fn boot(config: &Config, order: &RunOrder, clock: Clock) -> Result<Running, 
             zone,
             source_ports: running.source_ports.clone(),
             is_polling_busily: poll_of(config, order) == Poll::Busy,
-            form_token: form_token().map_err(BootError::new)?,
+            form_token,
         };
     let runtime = Arc::new(runtime);
     let served = if has_services { runtime::http::serve(calls, runtime.clone()) } else { Ok(()) };

@@ -394,6 +394,8 @@ impl<C: Copy + Eq + std::fmt::Debug> Stream<C> {
         now: Instant,
     ) {
         self.log_end(end, world, now);
+        // While the connections are there, with what they hold.
+        self.count_end(end, world, now);
         if let State::Queued { ticket, .. } = self.state {
             world.shared.backend(self.backend).cancel(ticket);
         }
@@ -413,7 +415,6 @@ impl<C: Copy + Eq + std::fmt::Debug> Stream<C> {
                 world.transport.close(back, now);
             }
         }
-        self.count_end(end, world, now);
         self.give_back(world);
         if self.has_entered {
             world.shared.backend(self.backend).leave();
