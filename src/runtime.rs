@@ -83,7 +83,12 @@ impl Runtime {
 
     /// How all proxies are.
     fn view(&self) -> View {
-        View::gather(&self.shared, &self.plans, &self.reports(), self.clock.now())
+        self.view_of(&self.reports())
+    }
+
+    /// The same, by reports that are there already.
+    fn view_of(&self, reports: &[WorkerReport]) -> View {
+        View::gather(&self.shared, &self.plans, reports, self.clock.now())
     }
 
     /// Tells one worker something.

@@ -72,6 +72,13 @@ pub struct ServerSurvey {
     pub moved_to: Option<SocketAddr>,
 }
 
+impl ServerSurvey {
+    /// Whether it is in maintenance, by its own or by the one that it tracks.
+    pub fn is_maintained(&self) -> bool {
+        self.own.maintenance || self.inherited.maintenance
+    }
+}
+
 impl Backend {
     /// How it is.
     pub fn survey(&self, now: Instant) -> Survey {

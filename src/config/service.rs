@@ -67,11 +67,8 @@ impl ServiceDraft {
             "scope" => page.scopes.push(line.only("a proxy name")?.to_string()),
             "refresh" => {
                 let word = line.argument(0).unwrap_or_default();
-                // A number without a unit is one of seconds here.
-                let is_bare = !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_digit());
-                let text = if is_bare { format!("{word}s") } else { word.to_string() };
-                let time =
-                    super::units::time(&text).map_err(|error| error.of_time(word, line.name))?;
+                let time = super::units::time_in_seconds(word)
+                    .map_err(|error| error.of_time(word, line.name))?;
                 line.at_most(1)?;
                 page.refresh = Some(time);
             }

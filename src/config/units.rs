@@ -59,6 +59,12 @@ impl UnitError {
     }
 }
 
+/// The same, where a number without a unit is one of seconds.
+pub fn time_in_seconds(word: &str) -> Result<Duration, UnitError> {
+    let is_bare = !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_digit());
+    if is_bare { time(&format!("{word}s")) } else { time(word) }
+}
+
 /// A time in whole milliseconds, rounded up; without a unit it is in milliseconds.
 pub fn time(word: &str) -> Result<Duration, UnitError> {
     let (number, unit) = number_and_unit(word)?;

@@ -223,10 +223,7 @@ fn set_severity(call: &mut Call<'_, '_>) -> Answer {
 
 fn set_timeout(call: &mut Call<'_, '_>) -> Answer {
     let Some(word) = call.argument(0) else { return Err("Expects an integer value.\n".into()) };
-    // Without a unit: seconds, unlike in the configuration.
-    let is_bare = word.bytes().all(|byte| byte.is_ascii_digit());
-    let text = if is_bare { format!("{word}s") } else { word.to_string() };
-    match units::time(&text) {
+    match units::time_in_seconds(word) {
         Ok(time) if time > Duration::ZERO => {
             call.session.timeout = time;
             Ok(String::new())

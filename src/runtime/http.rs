@@ -170,7 +170,7 @@ impl Runtime {
 
     fn metrics(&self) -> String {
         let reports = self.reports();
-        let view = super::view::View::gather(&self.shared, &self.plans, &reports, self.clock.now());
+        let view = self.view_of(&reports);
         let rows = stat::rows(&view, &Wish::default());
         metrics::text(&info::figures(self, &reports), &rows, &reports)
     }
@@ -182,7 +182,7 @@ impl Runtime {
         let scope = query.split(['&', ';']).find_map(|part| part.strip_prefix("scope="));
         let wish = Wish { only_up: wants("up"), no_maint: wants("no-maint"), ..Wish::default() };
         let reports = self.reports();
-        let view = super::view::View::gather(&self.shared, &self.plans, &reports, self.clock.now());
+        let view = self.view_of(&reports);
         let mut rows = stat::rows(&view, &wish);
         rows.retain(|row| {
             let name = row.text(stat::Column::pxname);

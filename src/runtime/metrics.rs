@@ -207,13 +207,7 @@ fn of_rows(text: &mut Text, kind: &str, rows: &[&Row], families: &[Family<C>]) {
         let name = format!("haproxy_{kind}_{suffix}");
         text.family(&name, *growth);
         for row in with {
-            let labels = labels_of(row);
-            let labels: Vec<(&str, &str)> =
-                labels.iter().map(|(name, text)| (*name, &**text)).collect();
-            let value = row.number(*column);
-            // Whole numbers stay whole.
-            let value = if *scale == 1.0 { value } else { value * scale };
-            text.sample(&name, &labels, value);
+            text.sample(&name, &borrowed(&labels_of(row)), row.number(*column) * scale);
         }
     }
     if rows.is_empty() {
@@ -242,26 +236,23 @@ fn of_rows(text: &mut Text, kind: &str, rows: &[&Row], families: &[Family<C>]) {
             let states = |row: &Row| (row.text(C::check_status), &CHECK_STATES[..]);
             state_family(text, "haproxy_server_check_status", &checked, labels_of, states);
         }
-        for (column, suffix) in [(C::act, "active"), (C::bck, "backup")] {
-            let name = format!("haproxy_server_{suffix}");
-            text.family(&name, Gauge);
-            for row in rows {
-                let labels = labels_of(row);
-                let labels: Vec<(&str, &str)> =
-                    labels.iter().map(|(name, text)| (*name, &**text)).collect();
-                text.sample(&name, &labels, row.number(column));
-            }
+    }
+    let counts = match kind {
+        "server" => [(C::act, "active"), (C::bck, "backup")],
+        "backend" => [(C::act, "active_servers"), (C::bck, "backup_servers")],
+        _ => return,
+    };
+    for (column, suffix) in counts {
+        let name = format!("haproxy_{kind}_{suffix}");
+        text.family(&name, Gauge);
+        for row in rows {
+            text.sample(&name, &borrowed(&labels_of(row)), row.number(column));
         }
     }
-    if kind == "backend" {
-        for (column, suffix) in [(C::act, "active_servers"), (C::bck, "backup_servers")] {
-            let name = format!("haproxy_backend_{suffix}");
-            text.family(&name, Gauge);
-            for row in rows {
-                text.sample(&name, &[("proxy", &row.text(C::pxname))], row.number(column));
-            }
-        }
-    }
+}
+
+fn borrowed<'a>(labels: &'a [(&'static str, String)]) -> Vec<(&'static str, &'a str)> {
+    labels.iter().map(|(name, text)| (*name, text.as_str())).collect()
 }
 
 /// A family with a sample for each state that could be: 1 for the one that is.
@@ -278,9 +269,7 @@ fn state_family(
         for state in all {
             let mut labels = labels_of(row);
             labels.push(("state", (*state).to_string()));
-            let labels: Vec<(&str, &str)> =
-                labels.iter().map(|(name, text)| (*name, &**text)).collect();
-            text.sample(name, &labels, u8::from(now == *state));
+            text.sample(name, &borrowed(&labels), u8::from(now == *state));
         }
     }
 }

@@ -349,7 +349,7 @@ fn state_line(
     server: &Server,
     survey: &ServerSurvey,
 ) {
-    let is_maintained = survey.own.maintenance || survey.inherited.maintenance;
+    let is_maintained = survey.is_maintained();
     let operation = match survey.operation {
         _ if is_maintained => 0,
         Operation::Stopped => 0,

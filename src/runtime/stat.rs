@@ -165,7 +165,7 @@ pub fn rows(view: &View, wish: &Wish) -> Vec<Row> {
         if proxy.config.kind.is_backend() {
             let servers = (0..proxy.config.servers.len()).filter(|&place| {
                 let server = &proxy.survey.servers[place];
-                let is_maintained = server.own.maintenance || server.inherited.maintenance;
+                let is_maintained = server.is_maintained();
                 let is_down = server.operation == Operation::Stopped || is_maintained;
                 !(is_maintained && wish.no_maint || is_down && wish.only_up)
             });
@@ -431,7 +431,7 @@ fn outcome(row: &mut Row, columns: [Column; 5], last: Option<&Outcome>) {
         row.set(in_desc, "Initializing");
         return;
     };
-    row.set(in_status, short(last.status));
+    row.set(in_status, last.status.code());
     row.set(in_desc, description(last.status));
     let has_code = matches!(
         last.status,
@@ -444,25 +444,6 @@ fn outcome(row: &mut Row, columns: [Column; 5], last: Option<&Outcome>) {
         row.set(in_duration, time.as_millis() as u64);
     }
     row.set(in_info, last.info.as_str());
-}
-
-/// HAProxy's abbreviation of what a check has found.
-fn short(status: CheckStatus) -> &'static str {
-    match status {
-        CheckStatus::Hana => "HANA",
-        CheckStatus::SockErr => "SOCKERR",
-        CheckStatus::L4Ok => "L4OK",
-        CheckStatus::L4TimedOut => "L4TOUT",
-        CheckStatus::L4Con => "L4CON",
-        CheckStatus::L6Ok => "L6OK",
-        CheckStatus::L6TimedOut => "L6TOUT",
-        CheckStatus::L6Rsp => "L6RSP",
-        CheckStatus::L7TimedOut => "L7TOUT",
-        CheckStatus::L7Rsp => "L7RSP",
-        CheckStatus::L7Ok => "L7OK",
-        CheckStatus::L7OkConditional => "L7OKC",
-        CheckStatus::L7Status => "L7STS",
-    }
 }
 
 /// The state of a server in HAProxy's words.
@@ -530,10 +511,11 @@ fn backend(view: &View, proxy: &ProxyView, wish: &Wish) -> Row {
     let is_up = *weight > 0 || config.servers.is_empty();
     let word = if is_up { "UP" } else { "DOWN" };
     let shown = if wish.only_up || wish.no_maint {
-        let running = proxy.survey.servers.iter().filter(|server| {
-            let is_maintained = server.own.maintenance || server.inherited.maintenance;
-            server.operation == Operation::Running && !is_maintained
-        });
+        let running = proxy
+            .survey
+            .servers
+            .iter()
+            .filter(|server| server.operation == Operation::Running && !server.is_maintained());
         format!("{word} ({}/{})", running.count(), config.servers.len())
     } else {
         word.to_string()

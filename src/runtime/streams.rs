@@ -47,9 +47,7 @@ pub fn show(call: &mut Call<'_, '_>) -> Answer {
         })),
         Some("older") => {
             let word = call.argument(1).unwrap_or("");
-            let is_bare = word.bytes().all(|byte| byte.is_ascii_digit());
-            let text = if is_bare { format!("{word}s") } else { word.to_string() };
-            let age = units::time(&text)
+            let age = units::time_in_seconds(word)
                 .map_err(|_| "Expects a minimum age (in seconds by default).\n")?;
             Ok(lines(runtime, &views(runtime), age))
         }
