@@ -13,7 +13,9 @@ mod facts;
 mod orders;
 mod queues;
 mod retry;
+mod seats;
 mod standing;
+mod succession;
 mod survey;
 #[cfg(test)]
 mod tests;
@@ -31,11 +33,12 @@ pub use standing::{Effect, Said, Tracked};
 pub use survey::{ServerSurvey, Survey};
 
 use queues::Ticket;
+use seats::{Seats, Wanted};
 
 use crate::clock::Instant;
 use crate::config::model::{Algorithm, Config, Proxy, ProxyIndex, Server, ServerId, ServerPort};
 use crate::health::{Health, History};
-use crate::lb::{self, Balancer, Pick, Room, WEIGHT_SCALE};
+use crate::lb::{self, Pick, Room, WEIGHT_SCALE};
 use crate::queue::{Numbers, Priority, Queue, TicketId};
 use crate::rate::{Rate, RateLimit};
 use crate::shared::Mail;
@@ -106,7 +109,7 @@ pub struct Peaks {
 }
 
 struct State {
-    balancer: Balancer,
+    seats: Seats,
     members: Vec<Member>,
     /// Streams that wait for any server.
     queue: Queue,
@@ -120,12 +123,17 @@ struct State {
     standing: History,
 }
 
-/// A backend.
+/// A backend, as one configuration has it.
 pub struct Backend {
     /// What it is.
     pub config: Arc<Proxy>,
     index: ProxyIndex,
     fullconn: u32,
+    core: Arc<Core>,
+}
+
+/// What stays of a backend when another configuration replaces its own.
+struct Core {
     /// Streams in it, working or waiting (HAProxy's beconn).
     streams: AtomicU32,
     /// The most of them at once.
@@ -140,35 +148,33 @@ impl Backend {
     /// The backend of a proxy.
     pub fn new(config: &Config, index: ProxyIndex, mail: Arc<Mail>) -> Self {
         let proxy = Arc::new(config.proxies[index.0].clone());
-        let entry = |server: &Server| lb::ServerEntry {
-            id: server.id,
-            weight: server.weight,
-            is_backup: server.backup,
-        };
-        let entries: Vec<_> = proxy.servers.iter().map(entry).collect();
-        let mut balancer = Balancer::new(&proxy.balance, proxy.options.allbackups, &entries);
-        let members: Vec<Member> = proxy.servers.iter().map(Member::new).collect();
+        let mut seats = Seats::new(&proxy);
+        let members: Vec<Member> = proxy.servers.all().iter().map(Member::new).collect();
         for (server, member) in members.iter().enumerate() {
-            balancer.set_usable(server, member.is_usable);
+            seats.set_usable(server, member.is_usable);
         }
+        let state = State {
+            seats,
+            members,
+            queue: Queue::default(),
+            served: 0,
+            tickets: SlotMap::with_key(),
+            numbers: Numbers::default(),
+            peak_queued: 0,
+            standing: History::default(),
+        };
+        let core = Core {
+            streams: AtomicU32::new(0),
+            peak_streams: AtomicU32::new(0),
+            arrivals: RateLimit::new(0),
+            state: Mutex::new(state),
+            mail,
+        };
         Backend {
             fullconn: proxy.fullconn.unwrap_or_else(|| config.fullconn_of(index)),
             config: proxy,
             index,
-            streams: AtomicU32::new(0),
-            peak_streams: AtomicU32::new(0),
-            arrivals: RateLimit::new(0),
-            state: Mutex::new(State {
-                balancer,
-                members,
-                queue: Queue::default(),
-                served: 0,
-                tickets: SlotMap::with_key(),
-                numbers: Numbers::default(),
-                peak_queued: 0,
-                standing: History::default(),
-            }),
-            mail,
+            core: Arc::new(core),
         }
     }
 
@@ -180,10 +186,10 @@ impl Backend {
     /// A stream comes.
     pub fn enter(&self, now: Instant) {
         // Without a limit there is always leave.
-        let _ = self.arrivals.take(now);
-        let streams = self.streams.fetch_add(1, Ordering::SeqCst) + 1;
-        if streams > self.peak_streams.load(Ordering::Relaxed) {
-            self.peak_streams.fetch_max(streams, Ordering::Relaxed);
+        let _ = self.core.arrivals.take(now);
+        let streams = self.core.streams.fetch_add(1, Ordering::SeqCst) + 1;
+        if streams > self.core.peak_streams.load(Ordering::Relaxed) {
+            self.core.peak_streams.fetch_max(streams, Ordering::Relaxed);
         }
     }
 
@@ -197,13 +203,13 @@ impl Backend {
 
     /// A stream has ended.
     pub fn leave(&self) {
-        let before = self.streams.fetch_sub(1, Ordering::SeqCst);
+        let before = self.core.streams.fetch_sub(1, Ordering::SeqCst);
         assert!(before > 0, "more streams left {} than came", self.config.name);
     }
 
     /// Streams in it, working or waiting.
     pub fn streams(&self) -> u32 {
-        self.streams.load(Ordering::SeqCst)
+        self.core.streams.load(Ordering::SeqCst)
     }
 
     /// A place on a server for a stream, or a ticket.
@@ -243,7 +249,7 @@ impl Backend {
         random: &mut dyn FnMut() -> u32,
         streams: u32,
     ) -> Pick {
-        let State { balancer, members, queue, served, .. } = state;
+        let State { seats, members, queue, served, .. } = state;
         // Nobody who comes later is served before those who wait for any server: some algorithms hand
         // out any free server, and then a queue means that there is none.
         let takes_any = matches!(
@@ -251,12 +257,12 @@ impl Backend {
             Algorithm::RoundRobin | Algorithm::StaticRr | Algorithm::First
         );
         let waiting = queue.len() as u32;
-        let has_some = balancer.active() + balancer.backups() > 0;
+        let has_some = seats.active() + seats.backups() > 0;
         if has_some && takes_any && waiting > 0 && waiting != streams {
             return Pick::Full;
         }
         let fullconn = self.fullconn;
-        balancer.pick(&mut lb::Request {
+        seats.pick(Wanted {
             key: demand.key,
             avoid: demand.avoid,
             random,
@@ -295,7 +301,7 @@ impl Backend {
     /// Servers that can be used: active ones and backups.
     pub fn usable(&self) -> (usize, usize) {
         let state = self.lock();
-        (state.balancer.active(), state.balancer.backups())
+        (state.seats.active(), state.seats.backups())
     }
 
     /// Whether a server takes streams.
@@ -325,11 +331,11 @@ impl Backend {
         // one works, no server without a weight.
         let serves_all = state.members[server].effective_weight() > 0
             && state.members[server].is_usable
-            && (!self.config.servers[server].backup || state.balancer.active() == 0);
+            && (!self.config.servers[server].backup || state.seats.active() == 0);
         let mut served = 0;
         while !state.members[server].has_no_place(streams, self.fullconn) {
             let Some(waiter) = state.grant(server, serves_all) else { break };
-            waiter.tell(&self.mail);
+            waiter.tell(&self.core.mail);
             served += 1;
         }
         served
@@ -337,7 +343,7 @@ impl Backend {
 
     /// A worker that panics ends the process: a poisoned lock is never seen.
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.core.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The name of a server of it.
@@ -372,7 +378,7 @@ impl State {
         let load = member.load();
         member.peaks.streams = member.peaks.streams.max(load.served);
         member.peaks.queued = member.peaks.queued.max(load.queued);
-        self.balancer.load_changed(server, load);
+        self.seats.load_changed(server, load);
     }
 }
 

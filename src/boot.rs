@@ -197,7 +197,7 @@ pub fn boot(config: &Config, order: &RunOrder, clock: Clock) -> Result<Running, 
     let (to_control, requests) = unbounded();
     let (asks_control, questions) = unbounded();
     let (to_services, calls) = unbounded();
-    let has_services = config.proxies.iter().any(|proxy| proxy.service.is_some());
+    let has_services = config.proxies.values().any(|proxy| proxy.service.is_some());
     let zone = TimeZone::system();
     let is_kept_free = kernel_ports::is_kept_free(&source_ports);
     keep_off(&cores);

@@ -178,8 +178,8 @@ impl ProxyCounters {
     /// Nothing counted yet.
     pub fn new(proxy: &Proxy) -> Self {
         ProxyCounters {
-            listeners: vec![FrontCounters::default(); proxy.binds.len()],
-            servers: vec![BackCounters::default(); proxy.servers.len()],
+            listeners: vec![FrontCounters::default(); proxy.binds.extent()],
+            servers: vec![BackCounters::default(); proxy.servers.extent()],
             ..ProxyCounters::default()
         }
     }

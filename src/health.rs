@@ -225,6 +225,37 @@ impl Health {
         }
     }
 
+    /// Checked from now on as this server says. What is known of it stays: who is up is so in full, and without a check
+    /// nobody is down.
+    pub fn reconfigure(&mut self, server: &Server) {
+        let Health { check, agent, .. } = Health::new(server);
+        let is_up = self.operation != Operation::Stopped;
+        let keeps = |known: Option<Counter>, fresh: Option<Counter>| {
+            let fresh = fresh?;
+            let scale = |counter: Counter| (counter.rise, counter.fall);
+            match known {
+                Some(known) if scale(known) == scale(fresh) => Some(known),
+                known => Some(Counter {
+                    health: match known.map_or(is_up, |known| known.is_up()) {
+                        true => fresh.rise + fresh.fall - 1,
+                        false => 0,
+                    },
+                    failures: known.map_or(0, |known| known.failures),
+                    ..fresh
+                }),
+            }
+        };
+        self.check = keeps(self.check, check);
+        self.agent = keeps(self.agent, agent);
+        if server.track.is_none() {
+            self.inherited = Admin::default();
+            let is_asked = self.check.is_some() || self.agent.is_some();
+            if !is_asked && !self.own.maintenance {
+                self.operation = Operation::Running;
+            }
+        }
+    }
+
     /// The counters of its check and of its agent's.
     pub fn counters(&self) -> [Option<Counter>; 2] {
         [self.check, self.agent]

@@ -63,7 +63,7 @@ fn load(files: &[PathBuf], environment: &Environment) -> Option<Loaded> {
 fn check(files: &[PathBuf], quiet: bool) -> ExitCode {
     let environment = Environment::of_process();
     let Some(loaded) = load(files, &environment) else { return ExitCode::FAILURE };
-    if loaded.config.proxies.iter().all(|proxy| proxy.binds.is_empty()) {
+    if loaded.config.proxies.values().all(|proxy| proxy.binds.is_empty()) {
         log::alert(format_args!("config : no listener: no section has a 'bind' line"));
         return ExitCode::from(2);
     }

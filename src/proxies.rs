@@ -124,11 +124,11 @@ impl<T: Transport> Proxies<T> {
     /// The proxies of a worker, without listeners yet.
     pub fn new(config: &Config, shared: Arc<Shared>, post: Post) -> Self {
         Proxies {
-            proxies: (0..config.proxies.len())
+            proxies: (0..config.proxies.extent())
                 .map(|index| shared.backend(ProxyIndex(index)).config.clone())
                 .collect(),
             counters: Counters {
-                proxies: config.proxies.iter().map(ProxyCounters::new).collect(),
+                proxies: config.proxies.all().iter().map(ProxyCounters::new).collect(),
                 latencies: Latencies::default(),
             },
             listeners: Vec::new(),

@@ -192,7 +192,8 @@ fn proxies(out: &mut String, reports: &[WorkerReport]) {
                 ),
             );
         }
-        for (server, back) in config.servers.iter().zip(&counters.servers) {
+        for (place, server) in config.servers.placed() {
+            let back = &counters.servers[place];
             line(
                 out,
                 format_args!(
@@ -214,7 +215,9 @@ pub fn sums(reports: &[WorkerReport]) -> Vec<(Arc<Proxy>, ProxyCounters)> {
     let Some((first, others)) = reports.split_first() else { return Vec::new() };
     let sum = |(index, proxy): (usize, &ProxyReport)| {
         let mut sum = proxy.counters.clone();
-        others.iter().for_each(|report| sum += &report.proxies[index].counters);
+        for report in others.iter().filter_map(|report| report.proxies.get(index)) {
+            sum += &report.counters;
+        }
         (proxy.config.clone(), sum)
     };
     first.proxies.iter().enumerate().map(sum).collect()

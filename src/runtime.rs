@@ -167,8 +167,9 @@ impl Runtime {
         let servers = &self.shared.backend(proxy).config.servers;
         // HAProxy takes `#<number>` too.
         let number = server.strip_prefix('#').and_then(|id| id.parse().ok());
-        let index = servers.iter().position(|one| *one.name == *server || Some(one.id) == number);
-        let index = index.ok_or("No such server.\n")?;
+        let index =
+            servers.placed().find(|(_, one)| *one.name == *server || Some(one.id) == number);
+        let (index, _) = index.ok_or("No such server.\n")?;
         Ok(ServerId { proxy, index })
     }
 

@@ -165,6 +165,8 @@ pub struct Shared {
     pub interfaces: Vec<String>,
     /// Backends by name.
     by_name: HashMap<Arc<str>, ProxyIndex>,
+    /// In the order of the configuration.
+    order: Vec<ProxyIndex>,
     /// By [`ProxyIndex`].
     frontends: Vec<Frontend>,
     backends: Vec<Arc<Backend>>,
@@ -189,9 +191,10 @@ impl Shared {
         let mail = Arc::new(Mail::new(workers));
         let frontends = config
             .proxies
+            .all()
             .iter()
             .map(|proxy| Frontend::new(proxy.maxconn, proxy.rate_limit_sessions.unwrap_or(0)));
-        let backends = (0..config.proxies.len())
+        let backends = (0..config.proxies.extent())
             .map(|index| Arc::new(Backend::new(config, ProxyIndex(index), mail.clone())));
         let shared = Shared {
             global: Limit::new(global.maxconn.unwrap_or(MAXCONN_DEFAULT)),
@@ -200,6 +203,7 @@ impl Shared {
             inspected_max: global.inspected_max(),
             interfaces: global.interfaces.clone(),
             by_name: by_name(config),
+            order: config.proxies.placed().map(|(index, _)| ProxyIndex(index)).collect(),
             frontends: frontends.collect(),
             backends: backends.collect(),
             mail,
@@ -229,10 +233,14 @@ impl Shared {
         u8::try_from(at).ok()
     }
 
-    /// All proxies: what they are.
+    /// All proxies in the order of the configuration: what they are.
     pub fn proxies(&self) -> impl Iterator<Item = (ProxyIndex, &Arc<Proxy>)> {
-        let indexed = self.backends.iter().enumerate();
-        indexed.map(|(index, backend)| (ProxyIndex(index), &backend.config))
+        self.order.iter().map(|&index| (index, &self.backends[index.0].config))
+    }
+
+    /// Places of proxies that were ever given: all are below this.
+    pub fn extent(&self) -> usize {
+        self.backends.len()
     }
 
     /// The backend of this name.
@@ -354,15 +362,15 @@ impl Shared {
 }
 
 fn by_name(config: &Config) -> HashMap<Arc<str>, ProxyIndex> {
-    let backends = config.proxies.iter().enumerate().filter(|(_, proxy)| proxy.kind.is_backend());
+    let backends = config.proxies.placed().filter(|(_, proxy)| proxy.kind.is_backend());
     backends.map(|(index, proxy)| (proxy.name.clone(), ProxyIndex(index))).collect()
 }
 
 /// Who tracks whom, the other way round.
 fn trackers(config: &Config) -> HashMap<ServerId, Vec<ServerId>> {
     let mut trackers: HashMap<ServerId, Vec<ServerId>> = HashMap::new();
-    for (proxy, config) in config.proxies.iter().enumerate() {
-        for (index, server) in config.servers.iter().enumerate() {
+    for (proxy, config) in config.proxies.placed() {
+        for (index, server) in config.servers.placed() {
             if let Some(tracked) = server.track {
                 let id = ServerId { proxy: ProxyIndex(proxy), index };
                 trackers.entry(tracked).or_default().push(id);

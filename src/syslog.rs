@@ -127,7 +127,7 @@ impl Writer {
         zone: TimeZone,
         counters: Arc<LogCounters>,
     ) -> std::io::Result<Self> {
-        let mut proxies = config.proxies.clone();
+        let mut proxies = config.proxies.all().to_vec();
         for target in proxies.iter_mut().flat_map(|proxy| &mut proxy.logs.targets) {
             as_the_ring_has_it(target, &config.rings);
         }
@@ -320,5 +320,5 @@ fn render(
 /// Whether any proxy has a target.
 pub fn is_wanted(config: &Config) -> bool {
     let has_some = |proxy: &Proxy| !proxy.logs.targets.is_empty();
-    config.proxies.iter().any(has_some)
+    config.proxies.values().any(has_some)
 }

@@ -39,8 +39,8 @@ pub struct Assignment {
 /// All checks of a configuration, spread over the time of the shortest interval, with the worker of each.
 pub fn assignments(config: &Config, workers: usize) -> Vec<(usize, Assignment)> {
     let mut all = Vec::new();
-    for (index, proxy) in config.proxies.iter().enumerate().filter(|(_, proxy)| !proxy.disabled) {
-        for (place, server) in proxy.servers.iter().enumerate() {
+    for (index, proxy) in config.proxies.placed().filter(|(_, proxy)| !proxy.disabled) {
+        for (place, server) in proxy.servers.placed() {
             let id = ServerId { proxy: ProxyIndex(index), index: place };
             let inter = server.check.as_ref().map(|times| (Checker::Health, times.inter));
             let agent = server.agent.as_ref().map(|agent| (Checker::Agent, agent.inter));

@@ -88,7 +88,7 @@ fn ip(text: &str) -> IpAddr {
 }
 
 fn proxy<'c>(config: &'c Config, name: &str) -> &'c Proxy {
-    config.proxies.iter().find(|proxy| &*proxy.name == name).expect(name)
+    config.proxies.values().find(|proxy| &*proxy.name == name).expect(name)
 }
 
 const TIMEOUTS: &str = "defaults\n timeout connect 1s\n timeout client 1s\n timeout server 1s\n";
@@ -117,7 +117,7 @@ fn a_plain_configuration() {
     let pool = proxy(&config, "pool");
     assert_eq!((pool.balance.clone(), pool.retries), (Balance::default(), 2));
     assert_eq!(pool.redispatch, Redispatch::BeforeLast(1));
-    let [a, b] = &pool.servers[..] else { panic!("{:?}", pool.servers) };
+    let [a, b] = pool.servers.all() else { panic!("{:?}", pool.servers) };
     assert_eq!((a.address, a.port, a.weight), (ip("192.0.2.10"), ServerPort::Fixed(8080), 10));
     assert_eq!((b.port, b.weight, b.backup, b.disabled), (ServerPort::Offset(0), 20, true, true));
     assert_eq!(b.at.line, 19);
@@ -130,7 +130,7 @@ fn one_line_makes_many_listeners() {
     ));
     let shown: Vec<_> = config.proxies[0]
         .binds
-        .iter()
+        .values()
         .map(|bind| (bind.address, bind.families, bind.port, bind.maxconn))
         .collect();
     assert_eq!(
@@ -154,7 +154,7 @@ fn limits_come_from_the_nearest_level() {
                 frontend b\n bind :3\n bind :4 backlog 9\n";
     let config = good(text);
     let limits = |name: &str| -> Vec<_> {
-        proxy(&config, name).binds.iter().map(|bind| (bind.maxconn, bind.backlog)).collect()
+        proxy(&config, name).binds.values().map(|bind| (bind.maxconn, bind.backlog)).collect()
     };
     assert_eq!(limits("a"), [(10, Some(6)), (20, Some(6))]);
     assert_eq!(limits("b"), [(30, Some(5)), (30, Some(9))]);
@@ -378,7 +378,7 @@ fn directories_stand_for_their_files() {
         file("last.cfg", 3),
     ];
     let config = parse_files(&["etc", "last.cfg"], files).unwrap().config;
-    let names: Vec<&str> = config.proxies.iter().map(|proxy| &*proxy.name).collect();
+    let names: Vec<&str> = config.proxies.values().map(|proxy| &*proxy.name).collect();
     assert_eq!(names, ["f1", "f2", "f3"]);
     assert_eq!(&*config.proxies[0].at.file, "etc/10.cfg");
 }
@@ -584,7 +584,7 @@ fn every_example_loads() {
             path.display(),
             loaded.config.inactive
         );
-        assert!(loaded.config.proxies.iter().any(|proxy| !proxy.binds.is_empty()));
+        assert!(loaded.config.proxies.values().any(|proxy| !proxy.binds.is_empty()));
         count += 1;
     }
     assert!(count >= 5, "{count} examples");

@@ -11,7 +11,7 @@ use crate::health::Operation;
 impl Backend {
     /// `be_sess_rate`: streams that came within the last second.
     pub fn rate(&self, now: Instant) -> u32 {
-        self.arrivals.per_second(now)
+        self.core.arrivals.per_second(now)
     }
 
     /// `srv_sess_rate`: places given on a server within the last second.
@@ -28,7 +28,7 @@ impl Backend {
     /// `nbsrv`: servers that are in use; of backups one, unless all share the load.
     pub fn in_use(&self) -> usize {
         let state = self.lock();
-        match (state.balancer.active(), state.balancer.backups()) {
+        match (state.seats.active(), state.seats.backups()) {
             (0, 0) => 0,
             (0, backups) if self.config.options.allbackups => backups,
             (0, _) => 1,
@@ -41,10 +41,8 @@ impl Backend {
         let state = self.lock();
         let is_in_use =
             |&server: &usize| state.members[server].is_usable && self.serves(&state, server);
-        (0..state.members.len())
-            .filter(is_in_use)
-            .map(|server| self.free(&state.members[server]))
-            .sum()
+        let servers = self.config.servers.placed().map(|(server, _)| server);
+        servers.filter(is_in_use).map(|server| self.free(&state.members[server])).sum()
     }
 
     /// `srv_conn_free`: the same of one server.
@@ -56,9 +54,9 @@ impl Backend {
     pub fn slots(&self) -> Option<i64> {
         let state = self.lock();
         let runs = |member: &&Member| member.runs();
-        state
-            .members
-            .iter()
+        let servers = self.config.servers.placed();
+        servers
+            .map(|(server, _)| &state.members[server])
             .filter(runs)
             .map(|member| {
                 if member.maxconn == 0 || member.maxqueue == 0 {
@@ -99,9 +97,9 @@ impl Backend {
         }
         let is_first = || {
             let usable = |&other: &usize| servers[other].backup && state.members[other].is_usable;
-            (0..servers.len()).find(usable) == Some(server)
+            servers.placed().map(|(other, _)| other).find(usable) == Some(server)
         };
-        state.balancer.active() == 0 && (self.config.options.allbackups || is_first())
+        state.seats.active() == 0 && (self.config.options.allbackups || is_first())
     }
 
     fn free(&self, member: &Member) -> Option<i64> {

@@ -175,6 +175,11 @@ impl State {
         if config.redispatch == Redispatch::Never {
             return 0;
         }
+        self.ask_again(server, mail)
+    }
+
+    /// Lets those who wait for a server alone ask again; how many do.
+    pub(super) fn ask_again(&mut self, server: usize, mail: &Mail) -> usize {
         let mut count = 0;
         for id in self.members[server].queue.drain() {
             let ticket = &mut self.tickets[id];

@@ -273,7 +273,7 @@ impl Backend {
 
     /// The servers and streams that are left after a change.
     fn tally(&self, state: &State, server: usize, operation: Operation, moved: usize) -> String {
-        let (active, backups) = (state.balancer.active(), state.balancer.backups());
+        let (active, backups) = (state.seats.active(), state.seats.backups());
         let on_backup = if active == 0 && backups > 0 { " Running on backup." } else { "" };
         let Load { served, queued } = state.members[server].load();
         match operation {
@@ -296,7 +296,7 @@ impl Backend {
                 vec![News::Leave(self.id_of(server), Parting::Down)]
             }
             Operation::Running if config.shutdown_backups_when_up && !config.backup => {
-                let all = self.config.servers.iter().enumerate();
+                let all = self.config.servers.placed();
                 let backups = all.filter(|(_, other)| other.backup);
                 let leave = |(at, _)| News::Leave(self.id_of(at), Parting::ActiveUp);
                 backups.map(leave).collect()
@@ -313,25 +313,25 @@ impl Backend {
         now: Instant,
         effect: &mut Effect,
     ) -> usize {
-        let before = state.balancer.active() + state.balancer.backups();
+        let before = state.has_server();
         let member = &mut state.members[server];
         let (takes, up_since) = (member.health.takes_streams(), member.health.up_since());
         let was_usable = std::mem::replace(&mut member.is_usable, takes);
         member.warmth = up_since
             .map_or(100, |since| warmth(self.config.servers[server].slowstart, now.since(since)));
         let weight = member.effective_weight();
-        state.balancer.set_weight(server, weight);
-        state.balancer.set_usable(server, takes);
+        state.seats.set_weight(server, weight);
+        state.seats.set_usable(server, takes);
         let moved = if was_usable && !takes {
-            state.redistribute(server, &self.config, &self.mail)
+            state.redistribute(server, &self.config, &self.core.mail)
         } else if takes {
             self.serve_waiting(state, server)
         } else {
             0
         };
-        let after = state.balancer.active() + state.balancer.backups();
-        state.note_standing(before > 0, after > 0, now);
-        if before > 0 && after == 0 {
+        let after = state.has_server();
+        state.note_standing(before, after, now);
+        if before && !after {
             let kind = if self.config.kind.is_frontend() { "proxy" } else { "backend" };
             let text = format!("{kind} {} has no server available!", self.config.name);
             effect.said.push(Said::new(Loudness::Emergency, text));
@@ -341,8 +341,13 @@ impl Backend {
 }
 
 impl State {
+    /// Whether any server can be used.
+    pub(super) fn has_server(&self) -> bool {
+        self.seats.active() + self.seats.backups() > 0
+    }
+
     /// Whether there is a server has changed, or not.
-    fn note_standing(&mut self, before: bool, after: bool, now: Instant) {
+    pub(super) fn note_standing(&mut self, before: bool, after: bool, now: Instant) {
         if before == after {
             return;
         }

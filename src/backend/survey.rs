@@ -83,14 +83,14 @@ impl Backend {
     /// How it is.
     pub fn survey(&self, now: Instant) -> Survey {
         let state = self.lock();
-        let usable = (state.balancer.active(), state.balancer.backups());
+        let usable = (state.seats.active(), state.seats.backups());
         let is_used = |place: usize| {
             let is_active = !self.config.servers[place].backup;
             state.members[place].is_usable && (is_active || usable.0 == 0)
         };
-        let used = (0..state.members.len()).filter(|&place| is_used(place));
+        let used = self.config.servers.placed().map(|(place, _)| place).filter(|&at| is_used(at));
         let weight: u32 = used.map(|place| state.members[place].effective_weight()).sum();
-        let has_server = usable != (0, 0) || state.members.is_empty();
+        let has_server = usable != (0, 0) || self.config.servers.is_empty();
         let down_now =
             if has_server { Duration::ZERO } else { now.since(state.standing.changed_at) };
         let server = |member: &super::Member| {
@@ -120,7 +120,7 @@ impl Backend {
             streams: self.streams(),
             queued: state.queue.len() as u32,
             peaks: Peaks {
-                streams: self.peak_streams.load(Ordering::Relaxed),
+                streams: self.core.peak_streams.load(Ordering::Relaxed),
                 queued: state.peak_queued,
             },
             fullconn: self.fullconn,
@@ -128,7 +128,7 @@ impl Backend {
             weight: weight.div_ceil(WEIGHT_SCALE),
             down_for: state.standing.down_for + down_now,
             standing: state.standing.clone(),
-            rate: (self.arrivals.per_second(now), self.arrivals.max()),
+            rate: (self.core.arrivals.per_second(now), self.core.arrivals.max()),
             servers: state.members.iter().map(server).collect(),
         }
     }
@@ -136,8 +136,8 @@ impl Backend {
     /// Forgets what was greatest; `all`: and what was counted.
     pub fn clear(&self, all: bool) {
         let mut state = self.lock();
-        self.arrivals.clear_max();
-        self.peak_streams.store(self.streams(), Ordering::Relaxed);
+        self.core.arrivals.clear_max();
+        self.core.peak_streams.store(self.streams(), Ordering::Relaxed);
         state.peak_queued = state.queue.len() as u32;
         if all {
             state.standing.falls = 0;

@@ -33,7 +33,7 @@ fn backend(servers: usize, change: impl FnOnce(&mut Config)) -> (Backend, Arc<Ma
 
 fn maxconn(places: u32) -> impl Fn(&mut Config) {
     move |config| {
-        for server in &mut config.proxies[1].servers {
+        for server in config.proxies[1].servers.values_mut() {
             server.maxconn = places;
         }
     }
@@ -260,7 +260,7 @@ fn places_are_exact_under_many_workers() {
 /// A backend whose servers are checked.
 fn checked_backend(servers: usize) -> (Backend, Arc<Mail>) {
     backend(servers, |config| {
-        for server in &mut config.proxies[1].servers {
+        for server in config.proxies[1].servers.values_mut() {
             server.check = Some(CheckTimes::default());
             server.shutdown_when_down = true;
         }

@@ -64,7 +64,11 @@ pub(super) fn state(
         let wire = place(&route.interface, &route.at)?;
         routes.push(StatedRoute { prefix: route.prefix, via: route.via, wire, vlan: route.vlan });
     }
-    for bind in config.proxies.iter().filter(|proxy| !proxy.disabled).flat_map(|proxy| &proxy.binds)
+    for bind in config
+        .proxies
+        .values()
+        .filter(|proxy| !proxy.disabled)
+        .flat_map(|proxy| proxy.binds.values())
     {
         let Some(ip) = bind.address.filter(|_| bind.carrier == Carrier::Wire) else { continue };
         let is_stated = addresses.iter().any(|stated: &StatedAddress| stated.net.addr() == ip);
@@ -88,8 +92,8 @@ pub(super) fn listeners(
 ) -> Result<(Vec<ListenerPlan>, Vec<Arc<KernelListener>>), BootError> {
     let mut plans = Vec::new();
     let mut sockets = Vec::new();
-    for (index, proxy) in config.proxies.iter().enumerate().filter(|(_, proxy)| !proxy.disabled) {
-        for (bind_place, bind) in proxy.binds.iter().enumerate() {
+    for (index, proxy) in config.proxies.placed().filter(|(_, proxy)| !proxy.disabled) {
+        for (bind_place, bind) in proxy.binds.placed() {
             let bind = Arc::new(bind.clone());
             let limit = Arc::new(Limit::new(bind.maxconn));
             for &ipv6 in sockets::families(&bind) {
@@ -238,8 +242,9 @@ pub(super) fn sources(
     source_ports: &RangeInclusive<u16>,
 ) -> Result<Sources, BootError> {
     let mut sources = Sources::default();
-    let proxies = config.proxies.iter().filter(|proxy| !proxy.disabled);
-    let servers = proxies.flat_map(|proxy| proxy.servers.iter().map(move |server| (proxy, server)));
+    let proxies = config.proxies.values().filter(|proxy| !proxy.disabled);
+    let servers =
+        proxies.flat_map(|proxy| proxy.servers.values().map(move |server| (proxy, server)));
     for (proxy, server) in servers.filter(|(_, server)| server.carrier == Carrier::Wire) {
         let Some(source) = proxy.source_of(server) else { continue };
         let wrong = |what: String| {
@@ -285,7 +290,7 @@ pub(super) fn sources(
             SourceAddress::Client => ReplyPorts::Any,
             SourceAddress::ClientIp | SourceAddress::Foreign(_) => ReplyPorts::Reserved,
         };
-        let binds = config.proxies.iter().flat_map(|proxy| &proxy.binds);
+        let binds = config.proxies.values().flat_map(|proxy| proxy.binds.values());
         let any = |bind: &Bind| SocketAddr::new(server.address, bind.port);
         let ends = binds.filter_map(|bind| server_address(server, Some(any(bind))));
         for end in ends {

@@ -15,7 +15,7 @@ use super::cpu_map;
 use super::global::{GlobalDraft, UnixBind};
 use super::model::{
     Bind, Carrier, CheckAction, Config, Families, Global, Location, LogAddress, MAXCONN_DEFAULT,
-    OwnAddress, Proxy, ProxyIndex, ProxyKind, Ring, Server, ServerId, ServerPort, Service,
+    OwnAddress, Places, Proxy, ProxyIndex, ProxyKind, Ring, Server, ServerId, ServerPort, Service,
     SocketRights, SourceAddress, UnixAddress,
 };
 use super::names;
@@ -52,19 +52,23 @@ pub(super) fn finish(parser: Parser<'_>) -> Result<Loaded, Report> {
         })
         .collect();
     number_proxies(&mut proxies);
-    proxies.iter_mut().flat_map(|proxy| &mut proxy.binds).for_each(|bind| unix_bind.apply(bind));
+    proxies
+        .iter_mut()
+        .flat_map(|proxy| proxy.binds.values_mut())
+        .for_each(|bind| unix_bind.apply(bind));
     resolve_tracks(&mut proxies, &drafts, &mut report);
+    let mut proxies: Places<Proxy> = proxies.into();
     names::resolve(&mut proxies, &mut report);
-    for proxy in &proxies {
+    for proxy in proxies.values() {
         check_server_names(proxy, &mut report);
         check_destinations(proxy, &mut report);
     }
-    check_listeners(&proxies, &global, &mut report);
-    check_sockets(&proxies, &mut report);
-    check_rings(&global, &proxies, &rings, &mut report);
+    check_listeners(proxies.all(), &global, &mut report);
+    check_sockets(proxies.all(), &mut report);
+    check_rings(&global, proxies.all(), &rings, &mut report);
     if !has_errors {
         // A line that was refused may be the very one that a warning would ask for.
-        proxies.iter().for_each(|proxy| warn_about(proxy, &mut report));
+        proxies.values().for_each(|proxy| warn_about(proxy, &mut report));
     }
     if report.is_fatal() {
         report.alert(None, "Fatal errors found in configuration.".into());
@@ -245,7 +249,7 @@ fn finish_proxy(
         binds: draft.binds.iter().map(bind).collect(),
         default_backend,
         balance: settings.balance.clone(),
-        servers: servers(draft),
+        servers: servers(draft).into(),
         timeouts: settings.timeouts,
         retries: settings.retries,
         redispatch: settings.redispatch,
@@ -298,7 +302,7 @@ fn resolve_tracks(proxies: &mut [Proxy], drafts: &[ProxyDraft], report: &mut Rep
             let is_meant = |proxy: &Proxy| &*proxy.name == backend && proxy.kind.is_backend();
             let found = proxies.iter().position(is_meant).and_then(|proxy| {
                 let servers = &proxies[proxy].servers;
-                let index = servers.iter().position(|server| &*server.name == name)?;
+                let index = servers.values().position(|server| &*server.name == name)?;
                 Some(ServerId { proxy: ProxyIndex(proxy), index })
             });
             match found {
@@ -323,7 +327,7 @@ fn check_rings(global: &Global, proxies: &[Proxy], rings: &[Ring], report: &mut 
     let mut told = HashSet::new();
     for target in targets {
         let LogAddress::Ring(name) = &target.address else { continue };
-        if rings.iter().all(|ring| ring.name != *name) && told.insert(target.at.clone()) {
+        if rings.iter().all(|ring| ring.name != *name) && told.insert(target.at.key()) {
             let hint = suggestion(name, rings.iter().map(|ring| &*ring.name));
             let text = format!("'log' : unable to find ring '{name}'{hint}.");
             report.alert(Some(&target.at), text);
@@ -334,7 +338,7 @@ fn check_rings(global: &Global, proxies: &[Proxy], rings: &[Ring], report: &mut 
 /// A chain of servers that track each other must end at one that is checked.
 fn check_tracks(proxies: &[Proxy], report: &mut Report) {
     let server = |id: ServerId| &proxies[id.proxy.0].servers[id.index];
-    for (proxy, tracker) in proxies.iter().flat_map(|p| p.servers.iter().map(move |s| (p, s))) {
+    for (proxy, tracker) in proxies.iter().flat_map(|p| p.servers.values().map(move |s| (p, s))) {
         let Some(first) = tracker.track else { continue };
         let mut seen = HashSet::new();
         let mut last = first;
@@ -369,7 +373,8 @@ fn check_destinations(proxy: &Proxy, report: &mut Report) {
             _ => None,
         })
     };
-    for server in proxy.servers.iter().filter(|server| !matches!(server.carrier, Carrier::Unix(_)))
+    for server in
+        proxy.servers.values().filter(|server| !matches!(server.carrier, Carrier::Unix(_)))
     {
         let name = format!("proxy '{}', server '{}'", proxy.name, server.name);
         let is_mapped = matches!(server.port, ServerPort::Offset(_));
@@ -402,7 +407,7 @@ fn check_destinations(proxy: &Proxy, report: &mut Report) {
 
 fn check_server_names(proxy: &Proxy, report: &mut Report) {
     let mut seen: HashMap<&str, u32> = HashMap::new();
-    for server in &proxy.servers {
+    for server in proxy.servers.values() {
         match seen.entry(&server.name) {
             Entry::Vacant(entry) => _ = entry.insert(server.at.line),
             Entry::Occupied(entry) => {
@@ -439,7 +444,7 @@ impl UnixBind {
 fn check_sockets(proxies: &[Proxy], report: &mut Report) {
     let mut seen: HashMap<String, (&Proxy, &Bind)> = HashMap::new();
     for proxy in proxies.iter().filter(|proxy| !proxy.disabled) {
-        for bind in &proxy.binds {
+        for bind in proxy.binds.values() {
             let name = match &bind.carrier {
                 Carrier::Wire | Carrier::Kernel => continue,
                 Carrier::Unix(UnixAddress::Path(path)) => path.display().to_string(),
@@ -463,15 +468,16 @@ type Listening<'a> = (u16, bool, Option<IpAddr>, Option<&'a str>);
 /// A connection must have one listener: no two may have the same address and port.
 fn check_listeners(proxies: &[Proxy], global: &Global, report: &mut Report) {
     let mut seen: HashMap<Listening<'_>, (&Proxy, &Bind)> = HashMap::new();
-    let mut told: Option<(&Location, &Location)> = None;
+    let mut told = None;
     for proxy in proxies.iter().filter(|proxy| !proxy.disabled) {
         let of_ports = |bind: &&Bind| matches!(bind.carrier, Carrier::Wire | Carrier::Kernel);
-        for bind in proxy.binds.iter().filter(of_ports) {
+        for bind in proxy.binds.values().filter(of_ports) {
             for is_ipv6 in families(bind.families) {
                 let key = (bind.port, *is_ipv6, bind.address, bind.interface.as_deref());
                 let Some((first, other)) = seen.insert(key, (proxy, bind)) else { continue };
                 // Two ranges that overlap are one mistake.
-                if told.replace((&other.at, &bind.at)) == Some((&other.at, &bind.at)) {
+                let overlap = (other.at.key(), bind.at.key());
+                if told.replace(overlap.clone()) == Some(overlap) {
                     continue;
                 }
                 let text = format!(

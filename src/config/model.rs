@@ -15,6 +15,7 @@ use ipnet::IpNet;
 mod balance;
 mod check;
 mod log;
+mod places;
 mod rule;
 mod sample;
 mod server;
@@ -30,6 +31,7 @@ pub use log::{
     LogAddress, LogFraming, LogIdentity, LogLine, LogTarget, LogTransport, Logs, Ring, RingServer,
     Sampling,
 };
+pub use places::Places;
 pub use rule::{
     Acl, AclLine, Action, BackendChoice, Condition, EndField, IntRange, IpSet, Matcher, NamePart,
     Rule, TcpRules, Term, TextMatch, TextMethod, UseBackend, UseServer,
@@ -54,13 +56,28 @@ pub const BUFSIZE_DEFAULT: u32 = 16_384;
 /// `tune.buffers.reserve` when nothing is said.
 pub const BUFFERS_RESERVE_DEFAULT: u32 = 2;
 
-/// A place in a configuration file.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+/// A place in a configuration file. All are equal: what a configuration says is the same wherever it stands.
+#[derive(Clone, Debug)]
 pub struct Location {
     /// The file as it was named on the command line.
     pub file: Arc<str>,
     /// Line, from 1.
     pub line: u32,
+}
+
+impl PartialEq for Location {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl Eq for Location {}
+
+impl Location {
+    /// What tells it from others.
+    pub fn key(&self) -> (Arc<str>, u32) {
+        (self.file.clone(), self.line)
+    }
 }
 
 /// A whole configuration.
@@ -69,7 +86,7 @@ pub struct Config {
     /// The `global` sections.
     pub global: Global,
     /// The proxies in the order of the file; [`ProxyIndex`] is an index into it.
-    pub proxies: Vec<Proxy>,
+    pub proxies: Places<Proxy>,
     /// The `ring` sections.
     pub rings: Vec<Ring>,
     /// Words that were understood whose behaviour is not active yet: told once at start.
@@ -88,9 +105,9 @@ pub struct Inactive {
 impl Config {
     /// Has the kernel's TCP carry what the wires were to carry (`--transport kernel`).
     pub fn leave_wires(&mut self) {
-        for proxy in &mut self.proxies {
-            let binds = proxy.binds.iter_mut().map(|bind| &mut bind.carrier);
-            let servers = proxy.servers.iter_mut().map(|server| &mut server.carrier);
+        for proxy in self.proxies.values_mut() {
+            let binds = proxy.binds.values_mut().map(|bind| &mut bind.carrier);
+            let servers = proxy.servers.values_mut().map(|server| &mut server.carrier);
             binds.chain(servers).filter(|carrier| **carrier == Carrier::Wire).for_each(|carrier| {
                 *carrier = Carrier::Kernel;
             });
@@ -100,9 +117,9 @@ impl Config {
     /// Whether any listener or server is on the wires.
     pub fn needs_wires(&self) -> bool {
         let on_wires = |carrier: &Carrier| *carrier == Carrier::Wire;
-        self.proxies.iter().filter(|proxy| !proxy.disabled).any(|proxy| {
-            proxy.binds.iter().any(|bind| on_wires(&bind.carrier))
-                || proxy.servers.iter().any(|server| on_wires(&server.carrier))
+        self.proxies.values().filter(|proxy| !proxy.disabled).any(|proxy| {
+            proxy.binds.values().any(|bind| on_wires(&bind.carrier))
+                || proxy.servers.values().any(|server| on_wires(&server.carrier))
         })
     }
 
@@ -116,7 +133,7 @@ impl Config {
             proxy.default_backend == Some(backend) || proxy.use_backend.iter().any(is_named)
         };
         let total: u64 =
-            self.proxies.iter().filter(uses).map(|proxy| u64::from(proxy.maxconn)).sum();
+            self.proxies.values().filter(uses).map(|proxy| u64::from(proxy.maxconn)).sum();
         u32::try_from(total.div_ceil(10)).unwrap_or(u32::MAX).max(1)
     }
 }
@@ -290,13 +307,13 @@ pub struct Proxy {
     /// Connections that wait to be accepted, per listener; `None`: its maxconn.
     pub backlog: Option<u32>,
     /// One per `bind` address and port.
-    pub binds: Vec<Bind>,
+    pub binds: Places<Bind>,
     /// `default_backend`; for `listen` with servers, itself.
     pub default_backend: Option<ProxyIndex>,
     /// The algorithm.
     pub balance: Balance,
     /// The servers in order.
-    pub servers: Vec<Server>,
+    pub servers: Places<Server>,
     /// The timeouts.
     pub timeouts: Timeouts,
     /// `retries`: connection attempts after the first; HAProxy's default is 3.

@@ -4,8 +4,10 @@
 //! Out:   the same, with places instead of names; or the report
 //! Never: reads a word
 
+use std::collections::BTreeMap;
+
 use super::model::{
-    Acl, Action, BackendChoice, Expression, Fetch, Location, NamePart, Proxy, ProxyFact,
+    Acl, Action, BackendChoice, Expression, Fetch, Location, NamePart, Places, Proxy, ProxyFact,
     ProxyIndex, ServerId, ServerName,
 };
 use super::nearest::suggestion;
@@ -13,22 +15,21 @@ use super::report::Report;
 
 /// What a name can mean.
 struct Names {
-    proxies: Vec<Named>,
+    /// By place.
+    proxies: BTreeMap<usize, Named>,
 }
 
 struct Named {
     name: std::sync::Arc<str>,
     is_frontend: bool,
     is_backend: bool,
-    servers: Vec<std::sync::Arc<str>>,
+    servers: Vec<(usize, std::sync::Arc<str>)>,
 }
 
 impl Names {
     fn proxy(&self, name: &str, is_meant: impl Fn(&Named) -> bool) -> Option<ProxyIndex> {
-        self.proxies
-            .iter()
-            .position(|proxy| &*proxy.name == name && is_meant(proxy))
-            .map(ProxyIndex)
+        let is_it = |(_, proxy): &(&usize, &Named)| &*proxy.name == name && is_meant(proxy);
+        self.proxies.iter().find(is_it).map(|(&place, _)| ProxyIndex(place))
     }
 
     fn server(&self, words: &str, itself: ProxyIndex) -> Option<ServerId> {
@@ -36,24 +37,24 @@ impl Names {
             Some((backend, name)) => (self.proxy(backend, |proxy| proxy.is_backend)?, name),
             None => (itself, words),
         };
-        let servers = &self.proxies[proxy.0].servers;
-        let index = servers.iter().position(|server| &**server == name)?;
-        Some(ServerId { proxy, index })
+        let servers = &self.proxies[&proxy.0].servers;
+        let (index, _) = servers.iter().find(|(_, server)| &**server == name)?;
+        Some(ServerId { proxy, index: *index })
     }
 }
 
 /// Finds every name.
-pub(super) fn resolve(proxies: &mut [Proxy], report: &mut Report) {
+pub(super) fn resolve(proxies: &mut Places<Proxy>, report: &mut Report) {
     let named = |proxy: &Proxy| Named {
         name: proxy.name.clone(),
         is_frontend: proxy.kind.is_frontend(),
         is_backend: proxy.kind.is_backend(),
-        servers: proxy.servers.iter().map(|server| server.name.clone()).collect(),
+        servers: proxy.servers.placed().map(|(at, server)| (at, server.name.clone())).collect(),
     };
-    let names = Names { proxies: proxies.iter().map(named).collect() };
-    for (index, proxy) in proxies.iter_mut().enumerate() {
+    let names = Names { proxies: proxies.placed().map(|(at, proxy)| (at, named(proxy))).collect() };
+    for &index in names.proxies.keys() {
         let mut search = Search { names: &names, itself: ProxyIndex(index), report };
-        search.proxy(proxy);
+        search.proxy(&mut proxies[index]);
     }
 }
 
@@ -94,7 +95,7 @@ impl Search<'_> {
                         self.report.alert(Some(&rule.at), text);
                     }
                     if name.index.is_none() {
-                        let known = self.names.proxies.iter().filter(|proxy| proxy.is_backend);
+                        let known = self.names.proxies.values().filter(|proxy| proxy.is_backend);
                         let near = suggestion(&name.name, known.map(|proxy| &*proxy.name));
                         let text = format!(
                             "Proxy '{}': unable to find required use_backend: '{}'{near}",
@@ -117,8 +118,8 @@ impl Search<'_> {
             let own = !rule.server.name.contains('/');
             rule.server.id = self.names.server(&rule.server.name, self.itself).filter(|_| own);
             if rule.server.id.is_none() {
-                let known = &self.names.proxies[self.itself.0].servers;
-                let near = suggestion(&rule.server.name, known.iter().map(|name| &**name));
+                let known = self.names.proxies[&self.itself.0].servers.iter();
+                let near = suggestion(&rule.server.name, known.map(|(_, name)| &**name));
                 let text = format!(
                     "Proxy '{}' : unable to find server '{}' referenced in a 'use-server' rule{near}",
                     proxy.name, rule.server.name

@@ -316,9 +316,8 @@ fn wanted<'v>(
         Some(name) => Some(runtime.backend(name).ok_or("Can't find backend.\n")?),
         None => None,
     };
-    let all = view.proxies.iter().enumerate();
-    let backends = all.filter(|(index, proxy)| match only {
-        Some(only) => only.0 == *index,
+    let backends = view.shown().filter(|(index, proxy)| match only {
+        Some(only) => only == *index,
         None => proxy.config.kind.is_backend() && !proxy.config.servers.is_empty(),
     });
     Ok(backends.map(|(_, proxy)| proxy).collect())
@@ -335,8 +334,8 @@ pub fn show_state(call: &mut Call<'_, '_>) -> Answer {
          srv_check_addr srv_agent_addr srv_agent_port\n",
     );
     for proxy in wanted(runtime, &view, call.argument(0))? {
-        for (server, survey) in proxy.config.servers.iter().zip(&proxy.survey.servers) {
-            state_line(&mut out, &view, proxy, server, survey);
+        for (place, server) in proxy.config.servers.placed() {
+            state_line(&mut out, &view, proxy, server, &proxy.survey.servers[place]);
         }
     }
     Ok(out)
@@ -436,8 +435,8 @@ pub fn show_connections(call: &mut Call<'_, '_>) -> Answer {
          idle_lim idle_cur idle_per_thr[{workers}]\n"
     );
     for proxy in wanted(runtime, &view, call.argument(0))? {
-        let servers = proxy.config.servers.iter().zip(&proxy.survey.servers);
-        for ((server, survey), counters) in servers.zip(&proxy.counters.servers) {
+        for (place, server) in proxy.config.servers.placed() {
+            let (survey, counters) = (&proxy.survey.servers[place], &proxy.counters.servers[place]);
             let (address, port) = match stat::address_of(server, survey).parse::<SocketAddr>() {
                 Ok(at) => (at.ip().to_string(), at.port()),
                 Err(_) => ("-".to_string(), 0),

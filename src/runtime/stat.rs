@@ -155,15 +155,16 @@ impl Wish {
 /// All rows that are asked for, in the order of the configuration.
 pub fn rows(view: &View, wish: &Wish) -> Vec<Row> {
     let mut rows = Vec::new();
-    for proxy in &view.proxies {
+    for (_, proxy) in view.shown() {
         if proxy.config.kind.is_frontend() {
             rows.push(frontend(proxy));
             if proxy.config.options.socket_stats {
-                rows.extend((0..proxy.config.binds.len()).map(|place| listener(proxy, place)));
+                rows.extend(proxy.config.binds.placed().map(|(place, _)| listener(proxy, place)));
             }
         }
         if proxy.config.kind.is_backend() {
-            let servers = (0..proxy.config.servers.len()).filter(|&place| {
+            let places = proxy.config.servers.placed().map(|(place, _)| place);
+            let servers = places.filter(|&place| {
                 let server = &proxy.survey.servers[place];
                 let is_maintained = server.is_maintained();
                 let is_down = server.operation == Operation::Stopped || is_maintained;
@@ -506,15 +507,14 @@ fn backend(view: &View, proxy: &ProxyView, wish: &Wish) -> Row {
     row.set(C::slim, *fullconn);
     back_counters(&mut row, view, &proxy.counters.backend);
     row.set(C::dreq, proxy.counters.backend.denied_requests);
-    let connects: u64 = proxy.counters.servers.iter().map(|server| server.sessions).sum();
+    let places = || config.servers.placed().map(|(place, _)| place);
+    let connects: u64 = places().map(|place| proxy.counters.servers[place].sessions).sum();
     row.set(C::connect, connects);
     let is_up = *weight > 0 || config.servers.is_empty();
     let word = if is_up { "UP" } else { "DOWN" };
     let shown = if wish.only_up || wish.no_maint {
-        let running = proxy
-            .survey
-            .servers
-            .iter()
+        let running = places().map(|place| &proxy.survey.servers[place]);
+        let running = running
             .filter(|server| server.operation == Operation::Running && !server.is_maintained());
         format!("{word} ({}/{})", running.count(), config.servers.len())
     } else {

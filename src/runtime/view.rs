@@ -22,6 +22,8 @@ pub struct View {
     pub now: Instant,
     /// By [`ProxyIndex`].
     pub proxies: Vec<ProxyView>,
+    /// In the order of the configuration.
+    order: Vec<ProxyIndex>,
 }
 
 /// A proxy at one moment.
@@ -75,10 +77,15 @@ impl View {
         reports: &[WorkerReport],
         now: Instant,
     ) -> Self {
-        let proxies = report::sums(reports).into_iter().enumerate();
-        let proxies = proxies.map(|(index, (config, counters))| {
+        let mut sums = report::sums(reports).into_iter();
+        let proxies = (0..shared.extent()).map(|index| {
             let index = ProxyIndex(index);
-            let mut listeners = vec![Places::default(); config.binds.len()];
+            let config = shared.backend(index).config.clone();
+            let mut counters = ProxyCounters::new(&config);
+            if let Some((_, sum)) = sums.next() {
+                counters += &sum;
+            }
+            let mut listeners = vec![Places::default(); config.binds.extent()];
             for plan in plans.iter().filter(|plan| plan.frontend == index) {
                 let limit = &plan.limit;
                 listeners[plan.place] =
@@ -87,7 +94,13 @@ impl View {
             let survey = shared.backend(index).survey(now);
             ProxyView { config, counters, front: front(shared, index, now), listeners, survey }
         });
-        View { now, proxies: proxies.collect() }
+        let order = shared.proxies().map(|(index, _)| index).collect();
+        View { now, proxies: proxies.collect(), order }
+    }
+
+    /// The proxies of the configuration, in its order.
+    pub fn shown(&self) -> impl Iterator<Item = (ProxyIndex, &ProxyView)> {
+        self.order.iter().map(|&index| (index, &self.proxies[index.0]))
     }
 }
 

@@ -525,7 +525,7 @@ fn server_of_cookie(cookie: &[u8], backend: &Arc<Backend>) -> Option<usize> {
     let is_meant = |server: &crate::config::model::Server| {
         crate::backend::server_address(server, None) == Some(meant)
     };
-    let server = backend.config.servers.iter().position(is_meant)?;
+    let (server, _) = backend.config.servers.placed().find(|(_, server)| is_meant(server))?;
     takes(backend, server).then_some(server)
 }
 

@@ -10,9 +10,10 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::os::unix::net::UnixDatagram;
+use std::sync::Arc;
 
 use super::ring::Rings;
-use crate::config::model::{Location, LogAddress, LogTarget, Sampling};
+use crate::config::model::{LogAddress, LogTarget, Sampling};
 
 /// Where lines leave.
 pub(super) struct Sinks {
@@ -22,7 +23,7 @@ pub(super) struct Sinks {
     files: HashMap<i32, File>,
     rings: Rings,
     /// The number of the last line of targets with a sample, by the place of their `log` line.
-    sampled: HashMap<(Location, LogAddress), u32>,
+    sampled: HashMap<((Arc<str>, u32), LogAddress), u32>,
 }
 
 impl Sinks {
@@ -43,7 +44,7 @@ impl Sinks {
     /// Counts a line of a target; whether it is one of those that are sent.
     pub fn is_sampled(&mut self, target: &LogTarget) -> bool {
         let Some(Sampling { ranges, size }) = &target.sample else { return true };
-        let key = (target.at.clone(), target.address.clone());
+        let key = (target.at.key(), target.address.clone());
         let number = self.sampled.entry(key).or_default();
         *number = *number % size + 1;
         ranges.iter().any(|range| range.contains(number))
@@ -101,7 +102,7 @@ mod tests {
 
     fn target(address: LogAddress, sample: Option<Sampling>) -> LogTarget {
         LogTarget {
-            at: Location { file: "x".into(), line: 1 },
+            at: crate::config::model::Location { file: "x".into(), line: 1 },
             address,
             max_len: 1024,
             format: None,
