@@ -6,11 +6,11 @@
 //! Never: touches a packet
 
 mod plan;
+pub mod reload;
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::io::Read;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -21,7 +21,7 @@ use netstack::buffer::BUFFER_SIZE;
 use netstack::fib::LinkId;
 use netstack::rss::Rss;
 use netstack::{Secret, Stack, StackConfig};
-use nic::{Interface, Mode, Program, ReplyPorts, XskConfig, XskQueue};
+use nic::{Interface, Mode, Program, XskConfig, XskQueue};
 
 use crate::bell::Bell;
 use crate::cli::{Poll, RunOrder};
@@ -29,6 +29,7 @@ use crate::clock::Clock;
 use crate::config::model::{
     BUFFERS_RESERVE_DEFAULT, BUFSIZE_DEFAULT, Bind, Config, Families, MAXCONN_DEFAULT,
 };
+use crate::config_source::ConfigSource;
 use crate::control::Question;
 use crate::cores::{self, Wishes};
 use crate::handover;
@@ -37,17 +38,21 @@ use crate::log;
 use crate::netlink::{KernelTables, Snapshot, StatedAddress, StatedRoute, Wire as KernelWire};
 use crate::process::Identity;
 use crate::proxies::{ListenerPlan, Post, Proxies};
-use crate::runtime::socket::RuntimeSocket;
-use crate::runtime::{self, Runtime};
+use crate::runtime::socket::RuntimeSockets;
+use crate::runtime::{self, Operators, Runtime};
 use crate::shared::{Shared, Wake};
-use crate::syslog::{self, Logger};
+use crate::syslog::Logger;
 use crate::transport::Place;
 use crate::transport::kernel::KernelTransport;
 use crate::transport::mixed::MixedTransport;
 use crate::transport::stack::StackTransport;
 use crate::watch;
 use crate::wires::{NamedWire, Wires};
-use crate::worker::{Command, Mailbox, Parts, Request, Worker};
+pub use plan::Listening;
+use plan::Sources;
+use reload::Succession;
+
+use crate::worker::{Command, Mailbox, Parts, Request, Worker, rx_burst};
 
 /// Source ports towards servers when the configuration does not say: below the kernel's own range.
 pub const SOURCE_PORTS: RangeInclusive<u16> = 16_384..=32_767;
@@ -99,7 +104,7 @@ pub struct Running {
     /// The time.
     pub clock: Clock,
     /// Sockets of the runtime interface.
-    pub runtime_sockets: Vec<Arc<RuntimeSocket>>,
+    pub runtime_sockets: RuntimeSockets,
     /// What the runtime interface asks.
     pub questions: Receiver<Question>,
     /// Wakes the control thread.
@@ -108,18 +113,26 @@ pub struct Running {
     pub threads: Vec<JoinHandle<()>>,
     /// The cores, by worker.
     pub cores: Vec<usize>,
-    /// Every listener.
-    pub listeners: Vec<ListenerPlan>,
+    /// The configuration that holds.
+    pub config: Arc<Config>,
+    /// Where the next one comes from.
+    pub source: ConfigSource,
+    /// Everything that listens.
+    pub listening: Listening,
+    /// What is left of the configurations before it.
+    succession: Succession,
+    /// What commands can reach.
+    pub operators: Arc<Operators>,
     /// Source ports towards servers.
     pub source_ports: RangeInclusive<u16>,
     /// Whether the kernel leaves them alone.
     pub has_ports_kept_free: bool,
-    /// Servers that are connected to from addresses of others.
-    servers: BTreeMap<SocketAddr, ReplyPorts>,
-    /// The log, and its thread.
-    pub logger: Option<Logger>,
-    /// The thread of the log.
-    pub log_thread: Option<JoinHandle<()>>,
+    /// What `source` lines ask of the wires.
+    sources: Sources,
+    /// The log.
+    pub logger: Logger,
+    /// Its thread.
+    pub log_thread: JoinHandle<()>,
 }
 
 /// Addresses and routes that are stated, not the kernel's; and the interfaces they are on.
@@ -130,6 +143,16 @@ pub struct Stated {
 }
 
 impl Stated {
+    /// The same, and addresses that `other` states: streams may still be there.
+    fn with_addresses_of(mut self, other: &Stated) -> Self {
+        let is_new = |address: &&StatedAddress| {
+            self.addresses.iter().all(|known| known.net.addr() != address.net.addr())
+        };
+        let more: Vec<StatedAddress> = other.addresses.iter().filter(is_new).cloned().collect();
+        self.addresses.extend(more);
+        self
+    }
+
     /// The forwarding table of this moment.
     pub fn snapshot(&self, kernel: &KernelTables) -> Result<Snapshot, BootError> {
         kernel.snapshot(&self.wires, &self.addresses, &self.routes).map_err(BootError::new)
@@ -137,9 +160,10 @@ impl Stated {
 }
 
 /// Takes over the interfaces and starts the workers.
-pub fn boot(config: &Config, order: &RunOrder, clock: Clock) -> Result<Running, BootError> {
+pub fn boot(config: Config, source: ConfigSource, clock: Clock) -> Result<Running, BootError> {
+    let (config, order) = (Arc::new(config), source.order().clone());
     let identity = Identity::look_up(&config.global.process).map_err(BootError)?;
-    let interfaces = read_interfaces(config, order)?;
+    let interfaces = read_interfaces(&config)?;
     let wishes = Wishes {
         told: order.cores.as_deref(),
         count: config.global.nbthread.map(|count| count as usize),
@@ -153,13 +177,13 @@ pub fn boot(config: &Config, order: &RunOrder, clock: Clock) -> Result<Running, 
     let kernel = KernelTables::open().map_err(|error| {
         BootError(format!("cannot read the kernel's routes by netlink: {error}"))
     })?;
-    let stated = plan::state(config, &interfaces, &kernel)?;
+    let stated = plan::state(&config, &interfaces, &kernel)?;
     let snapshot = stated.snapshot(&kernel)?;
     let source_ports = config.global.source_ports.clone().unwrap_or(SOURCE_PORTS);
-    let (listeners, sockets) = plan::listeners(config, &interfaces)?;
-    let sources = plan::sources(config, &interfaces, &source_ports)?;
+    let listening = plan::listeners(&config, &interfaces, &Listening::default())?;
+    let sources = plan::sources(&config, &interfaces, &source_ports)?;
     if !interfaces.is_empty() {
-        plan::check_ports(&listeners, &source_ports, &snapshot.fib)?;
+        plan::check_ports(&listening.plans, &source_ports, &snapshot.fib)?;
     }
 
     let mut taken = Vec::new();
@@ -171,14 +195,14 @@ pub fn boot(config: &Config, order: &RunOrder, clock: Clock) -> Result<Running, 
         cores.iter().map(|_| Bell::new()).collect::<Result<_, _>>().map_err(BootError::new)?;
     let bell = Bell::new().map_err(BootError::new)?;
     let mut shared = Shared::new(
-        config,
+        &config,
         bells.iter().map(|bell| Box::new(bell.clone()) as Box<dyn Wake>).collect(),
     );
     shared.interfaces = interfaces.iter().map(|interface| interface.name.clone()).collect();
     let shared = Arc::new(shared);
-    let runtime_sockets = plan::runtime_sockets(config)?;
-    if !sockets.is_empty() {
-        raise_file_limit(config);
+    let runtime_sockets = RuntimeSockets::default().successor(&config).map_err(BootError)?;
+    if !listening.sockets.is_empty() {
+        raise_file_limit(&config);
     }
     let form_token = form_token().map_err(BootError::new)?;
     let secret = Secret(random().map_err(BootError::new)?);
@@ -190,55 +214,75 @@ pub fn boot(config: &Config, order: &RunOrder, clock: Clock) -> Result<Running, 
         port_ranges: sources.port_ranges.clone(),
         has_foreign_sources: !sources.servers.is_empty(),
         rss,
-        ..with_buffers(config, StackConfig::new(secret), cores.len())
+        ..with_buffers(&config, StackConfig::new(secret), cores.len())
     };
     let wakes: Vec<Arc<dyn Wake>> =
         bells.iter().map(|bell| bell.clone() as Arc<dyn Wake>).collect();
     let (to_control, requests) = unbounded();
     let (asks_control, questions) = unbounded();
     let (to_services, calls) = unbounded();
-    let has_services = config.proxies.values().any(|proxy| proxy.service.is_some());
     let zone = TimeZone::system();
     let is_kept_free = kernel_ports::is_kept_free(&source_ports);
     keep_off(&cores);
     // Before the first thread: all are to have no more rights than this one.
     identity.assume().map_err(BootError)?;
-    let (logger, log_thread) = start_log(config, clock, zone.clone())?;
+    let (logger, log_thread) = Logger::start(&config, clock, zone.clone())
+        .map_err(|error| BootError(format!("cannot start the log's thread: {error}")))?;
+    let (senders, receivers): (Vec<_>, Vec<_>) = cores.iter().map(|_| unbounded()).unzip();
+    let commands: Vec<_> = senders.into_iter().zip(bells.iter().cloned()).collect();
+    let operators = Arc::new(Operators::new(Runtime {
+        config: config.clone(),
+        shared: shared.clone(),
+        plans: listening.plans.clone(),
+        workers: commands.clone(),
+        control: (asks_control, bell.clone()),
+        logger: logger.clone(),
+        clock,
+        node: node_of(&config),
+        zone,
+        source_ports: source_ports.clone(),
+        is_polling_busily: poll_of(&config, &order) == Poll::Busy,
+        form_token,
+    }));
     let mut running = Running {
         taken,
         kernel,
         snapshot,
         stated,
-        commands: Vec::new(),
+        commands,
         requests,
         shared: shared.clone(),
         clock,
-        runtime_sockets: runtime_sockets.into_iter().map(Arc::new).collect(),
+        runtime_sockets,
         questions,
         bell,
         threads: Vec::new(),
         cores: cores.clone(),
-        listeners,
+        succession: Succession::new(&shared),
+        operators,
+        config: config.clone(),
+        source,
+        listening,
         source_ports,
         has_ports_kept_free: is_kept_free,
-        servers: sources.servers,
+        sources,
         logger,
         log_thread,
     };
-    let per_worker = queues.into_iter().zip(handover::connect(&wakes)).enumerate();
-    for (number, (queues, handover)) in per_worker {
+    let per_worker = queues.into_iter().zip(handover::connect(&wakes)).zip(receivers).enumerate();
+    for (number, ((queues, handover), commands)) in per_worker {
         let stack = Stack::new(StackConfig { worker: number, ..base.clone() });
-        let (sender, commands) = unbounded();
         let parts = Parts {
             number,
             core: cores[number],
             wires: Wires::new(queues.into_iter().map(wire_of).collect()),
             transport: MixedTransport {
                 wires: StackTransport { stack },
-                kernel: KernelTransport::new(sockets.clone()).map_err(BootError::new)?,
+                kernel: KernelTransport::new(running.listening.sockets.clone())
+                    .map_err(BootError::new)?,
             },
             proxies: Proxies::new(
-                config,
+                &config,
                 shared.clone(),
                 Post { worker: number, seed: seed ^ number as u64, debug: order.debug },
             ),
@@ -247,17 +291,16 @@ pub fn boot(config: &Config, order: &RunOrder, clock: Clock) -> Result<Running, 
                 commands,
                 requests: to_control.clone(),
                 control: running.bell.clone(),
-                logger: running.logger.clone(),
-                services: has_services.then(|| to_services.clone()),
+                logger: Some(running.logger.clone()),
+                services: Some(to_services.clone()),
             },
-            rx_burst: config.global.maxpollevents,
-            spin: poll_of(config, order).spin(),
+            rx_burst: rx_burst(&config.global),
+            spin: poll_of(&config, &order).spin(),
         };
-        running.commands.push((sender, bells[number].clone()));
         running.threads.push(spawn(parts, bells[number].clone(), clock)?);
     }
     running.tell_fib();
-    for plan in &running.listeners {
+    for plan in &running.listening.plans {
         for (sender, bell) in &running.commands {
             let _ = sender.send(Command::Listen(plan.clone()));
             bell.wake();
@@ -267,35 +310,15 @@ pub fn boot(config: &Config, order: &RunOrder, clock: Clock) -> Result<Running, 
     let _ = crate::control::ask_reports(&running.commands);
     running.steer()?;
     // Before that, what servers answer to checks would reach the kernel, which resets it.
-    for (worker, assignment) in watch::assignments(config, running.commands.len()) {
+    for (worker, assignment) in watch::assignments(&config, running.commands.len()) {
         let (sender, bell) = &running.commands[worker];
         let _ = sender.send(Command::Watch(assignment));
         bell.wake();
     }
-    let runtime =
-        Runtime {
-            config: Arc::new(config.clone()),
-            shared,
-            plans: running.listeners.clone(),
-            workers: running.commands.clone(),
-            control: (asks_control, running.bell.clone()),
-            logger: running.logger.clone(),
-            clock,
-            node: config.global.process.node.clone().unwrap_or_else(|| {
-                rustix::system::uname().nodename().to_string_lossy().into_owned()
-            }),
-            zone,
-            source_ports: running.source_ports.clone(),
-            is_polling_busily: poll_of(config, order) == Poll::Busy,
-            form_token,
-        };
-    let runtime = Arc::new(runtime);
-    let served = if has_services { runtime::http::serve(calls, runtime.clone()) } else { Ok(()) };
-    served
-        .and_then(|()| runtime::socket::serve(running.runtime_sockets.clone(), &runtime))
-        .map_err(|error| {
-            BootError(format!("cannot start a thread of the runtime interface: {error}"))
-        })?;
+    let served = runtime::http::serve(calls, running.operators.clone());
+    served.and_then(|()| running.runtime_sockets.serve(&running.operators)).map_err(|error| {
+        BootError(format!("cannot start a thread of the runtime interface: {error}"))
+    })?;
     Ok(running)
 }
 
@@ -310,6 +333,12 @@ fn keep_off(workers: &[usize]) {
     others.iter().for_each(|core| mask.set(*core));
     // Where that is not permitted, the system's scheduler decides.
     let _ = rustix::thread::sched_setaffinity(None, &mask);
+}
+
+/// `node`, or the machine's name.
+fn node_of(config: &Config) -> String {
+    let named = config.global.process.node.clone();
+    named.unwrap_or_else(|| rustix::system::uname().nodename().to_string_lossy().into_owned())
 }
 
 /// The command line wins over `busy-polling`.
@@ -356,23 +385,9 @@ fn raise_file_limit(config: &Config) {
     }
 }
 
-fn start_log(
-    config: &Config,
-    clock: Clock,
-    zone: TimeZone,
-) -> Result<(Option<Logger>, Option<JoinHandle<()>>), BootError> {
-    if !syslog::is_wanted(config) {
-        return Ok((None, None));
-    }
-    let started = Logger::start(config, clock, zone);
-    let (logger, thread) =
-        started.map_err(|error| BootError(format!("cannot start the log's thread: {error}")))?;
-    Ok((Some(logger), Some(thread)))
-}
-
-/// Where a socket of the kernel listens, in words.
-pub fn place_in_words(bind: &Bind) -> String {
-    plan::place_of(bind, bind.families == Families::V6)
+/// Where a socket of the kernel listens, in words; `ipv6`: the family of a wildcard.
+pub fn place_in_words(bind: &Bind, ipv6: bool) -> String {
+    plan::place_of(bind, ipv6)
 }
 
 /// Where a listener listens, in words.
@@ -408,7 +423,7 @@ impl Running {
     /// Tells the programs on all interfaces what to take.
     pub fn steer(&mut self) -> Result<(), BootError> {
         let steering =
-            plan::steering(&self.snapshot.fib, &self.listeners, &self.source_ports, &self.servers);
+            plan::steering(&self.snapshot.fib, self.steered(), &self.source_ports, &self.sources);
         for taken in &mut self.taken {
             taken.program.set_steering(&steering).map_err(|error| {
                 BootError(format!("cannot steer packets of {}: {error}", taken.interface.name))
@@ -420,9 +435,8 @@ impl Running {
 
 // Interfaces and cores.
 
-fn read_interfaces(config: &Config, order: &RunOrder) -> Result<Vec<Interface>, BootError> {
-    let names =
-        if order.interfaces.is_empty() { &config.global.interfaces } else { &order.interfaces };
+fn read_interfaces(config: &Config) -> Result<Vec<Interface>, BootError> {
+    let names = &config.global.interfaces;
     if !config.needs_wires() {
         return Ok(Vec::new());
     }

@@ -33,6 +33,7 @@ mod check;
 mod checks;
 mod condition;
 mod cpu_map;
+pub mod diff;
 mod global;
 mod keywords;
 mod log;
@@ -50,6 +51,7 @@ mod samples;
 mod server;
 mod service;
 mod source;
+pub mod succession;
 pub mod units;
 mod words;
 

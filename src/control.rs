@@ -15,16 +15,16 @@ use std::time::Duration;
 use crossbeam::channel::{Sender, unbounded};
 use netstack::Resolve;
 use netstack::fib::{Fib, LinkId};
-use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTTIN, SIGTTOU, SIGUSR1};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTTIN, SIGTTOU, SIGUSR1, SIGUSR2};
 use signal_hook::iterator::backend::SignalDelivery;
 use signal_hook::iterator::exfiltrator::SignalOnly;
 
 use crate::bell::Bell;
 use crate::boot::Running;
 use crate::clock::Instant;
-use crate::config::model::Process;
 use crate::log;
 use crate::netlink::{Changes, NeighborState, NeighborUpdate};
+use crate::process::Starter;
 use crate::report;
 use crate::shared::{FrontendState, Saying, Wake};
 use crate::worker::{Command, Request, WorkerReport};
@@ -35,6 +35,10 @@ pub enum Question {
     Programs(Sender<String>),
     /// The tables of the wires.
     Tables(Sender<Tables>),
+    /// Take the configuration as it is now; what has changed, or why nothing has.
+    Reload(Sender<Result<String, String>>),
+    /// What that would do.
+    Preview(Sender<Result<String, String>>),
 }
 
 /// The tables of the wires at one moment.
@@ -76,7 +80,7 @@ impl Signals {
     /// From now on these signals come here.
     pub fn open() -> std::io::Result<Self> {
         let (read, write) = UnixStream::pair()?;
-        let wanted = [SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGUSR1, SIGTTIN, SIGTTOU];
+        let wanted = [SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGUSR1, SIGUSR2, SIGTTIN, SIGTTOU];
         Ok(Signals { delivery: SignalDelivery::with_pipe(read, write, SignalOnly, wanted)? })
     }
 
@@ -101,15 +105,17 @@ fn drain(pipe: &mut UnixStream) -> std::io::Result<bool> {
 }
 
 /// Runs until a signal ends it; returns that signal.
-pub fn run(mut running: Running, mut signals: Signals, process: &Process) -> i32 {
+pub fn run(mut running: Running, mut signals: Signals, starter: &Starter) -> i32 {
     let mut drained = 0;
     // When a soft stop has taken too long.
     let mut hard_stop_at: Option<Instant> = None;
     loop {
+        let tidy_in = running.tidy_up();
         let readable = {
             let pipe = signals.delivery.get_read().as_fd();
             let fds = [pipe, running.kernel.fd()];
             let left = hard_stop_at.map(|at| at.since(running.clock.now()));
+            let left = [left, tidy_in].into_iter().flatten().min();
             running
                 .bell
                 .sleep(&fds, left, || !running.requests.is_empty() || !running.questions.is_empty())
@@ -125,9 +131,11 @@ pub fn run(mut running: Running, mut signals: Signals, process: &Process) -> i32
                     SIGUSR1 => {
                         begin_soft_stop(&running);
                         let now = running.clock.now();
-                        let deadline = process.hard_stop_after.map(|time| now + time);
+                        let limit = running.config.global.process.hard_stop_after;
+                        let deadline = limit.map(|time| now + time);
                         hard_stop_at = hard_stop_at.or(deadline);
                     }
+                    SIGUSR2 => _ = reload(&mut running, starter),
                     SIGTTOU => set_frontends(&running, FrontendState::Open, FrontendState::Paused),
                     SIGTTIN => set_frontends(&running, FrontendState::Paused, FrontendState::Open),
                     _ => {
@@ -147,7 +155,7 @@ pub fn run(mut running: Running, mut signals: Signals, process: &Process) -> i32
             }
         }
         while let Ok(question) = running.questions.try_recv() {
-            answer(&running, question);
+            answer(&mut running, question, starter);
         }
         if readable[1] {
             follow_kernel(&mut running);
@@ -167,6 +175,30 @@ pub fn run(mut running: Running, mut signals: Signals, process: &Process) -> i32
 /// Tells the operator; the log of the proxy has it from the worker.
 fn say(saying: &Saying) {
     log::warning(format_args!("{}", saying.said.text));
+}
+
+/// Takes the configuration as it is now; tells what has changed, or why nothing has.
+fn reload(running: &mut Running, starter: &Starter) -> Result<String, String> {
+    starter
+        .tell_manager(&format!("RELOADING=1\nMONOTONIC_USEC={}\n", running.clock.monotonic_us()));
+    let outcome = running.reload();
+    match &outcome {
+        Ok(text) => {
+            log::notice(format_args!(
+                "configuration {} is in effect",
+                running.shared.edition.number
+            ));
+            text.lines().for_each(|line| log::notice(format_args!("  {line}")));
+        }
+        Err(text) => {
+            log::alert(format_args!(
+                "the configuration was not taken: xlb goes on with the one it has"
+            ));
+            text.lines().for_each(|line| log::alert(format_args!("  {line}")));
+        }
+    }
+    starter.tell_manager("READY=1\n");
+    outcome
 }
 
 /// Listens no more; what is established goes on.
@@ -199,9 +231,7 @@ fn tell_all(running: &Running, command: impl Fn() -> Command) {
 fn full_report(running: &Running) -> String {
     let mut text = report::full(&ask_reports(&running.commands));
     text.push_str(&programs(running));
-    if let Some(logger) = &running.logger {
-        text.push_str(&report::logs(logger.counters()));
-    }
+    text.push_str(&report::logs(running.logger.counters()));
     text
 }
 
@@ -218,11 +248,17 @@ fn programs(running: &Running) -> String {
 }
 
 /// Answers the runtime interface; who asked may have given up waiting.
-fn answer(running: &Running, question: Question) {
+fn answer(running: &mut Running, question: Question, starter: &Starter) {
     let interfaces = running.taken.iter().map(|taken| taken.interface.name.clone());
     match question {
         Question::Programs(to) => {
             let _ = to.send(programs(running));
+        }
+        Question::Reload(to) => {
+            let _ = to.send(reload(running, starter));
+        }
+        Question::Preview(to) => {
+            let _ = to.send(running.preview());
         }
         Question::Tables(to) => {
             let neighbors = running.neighbors().map(|(link, ip, mac)| (ip, mac, link));
@@ -298,18 +334,14 @@ fn stop(running: Running, signal: i32) {
     log::notice(format_args!("{name}: ending all connections and giving the interfaces back"));
     tell_all(&running, || Command::Stop);
     let Running { threads, taken, logger, log_thread, runtime_sockets, .. } = running;
-    runtime_sockets.iter().for_each(|socket| socket.remove_path());
+    runtime_sockets.remove_paths();
     for thread in threads {
         // A worker that panicked has ended the process already.
         let _ = thread.join();
     }
     drop(taken);
     // All lines are written first.
-    if let Some(logger) = logger {
-        logger.end();
-    }
-    if let Some(thread) = log_thread {
-        let _ = thread.join();
-    }
+    logger.end();
+    let _ = log_thread.join();
     eprint!("{reports}");
 }

@@ -10,6 +10,7 @@ use std::ops::AddAssign;
 use crate::clock::Instant;
 use crate::config::model::{Proxy, ProxyIndex};
 use crate::latency::Latencies;
+use crate::shared::{Renewed, Shared};
 
 /// Streams that an average looks back upon (HAProxy's TIME_STATS_SAMPLES).
 const SAMPLES: u64 = 512;
@@ -228,6 +229,25 @@ pub struct Counters {
 }
 
 impl Counters {
+    /// Counts under another configuration: places that are new begin with nothing, others go on.
+    pub fn adopt(&mut self, shared: &Shared) {
+        let Renewed { proxies, servers, listeners } = &shared.renewed;
+        for index in proxies {
+            self.proxies[index.0] = ProxyCounters::default();
+        }
+        for id in servers {
+            self.proxies[id.proxy.0].servers[id.index] = BackCounters::default();
+        }
+        for (proxy, place) in listeners {
+            self.proxies[proxy.0].listeners[*place] = FrontCounters::default();
+        }
+        self.proxies.resize(shared.extent(), ProxyCounters::default());
+        for (counters, config) in self.proxies.iter_mut().zip(shared.configs()) {
+            counters.listeners.resize(config.binds.extent(), FrontCounters::default());
+            counters.servers.resize(config.servers.extent(), BackCounters::default());
+        }
+    }
+
     /// A frontend and the listener at this place: both are counted together.
     pub fn fronts(
         &mut self,

@@ -14,6 +14,7 @@ use crate::limit::Limit;
 use crate::rate::RateLimit;
 use crate::sample::Entrance;
 use crate::shared::{Frontend, Shared};
+use crate::transport::Place;
 
 /// The state of a listener, with HAProxy's meanings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,6 +36,8 @@ pub enum ListenerState {
 pub struct Listener<L> {
     /// The transport's name for it.
     pub handle: L,
+    /// Where it listens.
+    pub place: Place,
     /// Its configuration and its maxconn, shared by all workers.
     pub entrance: Arc<Entrance>,
     /// The frontend it belongs to.
@@ -76,8 +79,8 @@ impl Limits<'_> {
         let Frontend { sessions, connections, .. } = self.frontend;
         let gates: [&dyn Gate; 6] = [
             &OfListener(self.listener),
-            session_rate,
-            connection_rate,
+            &**session_rate,
+            &**connection_rate,
             sessions,
             &OfProcess(global),
             &OfFrontend(connections),

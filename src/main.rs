@@ -4,9 +4,10 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use xlb::boot::{self, Running};
-use xlb::cli::{self, Carriage, Order, RunOrder};
+use xlb::cli::{self, Order, RunOrder};
 use xlb::clock::Clock;
-use xlb::config::{self, Environment, Loaded};
+use xlb::config::{self, Environment, Loaded, Report};
+use xlb::config_source::ConfigSource;
 use xlb::control::{self, Signals};
 use xlb::cores::has_shared;
 use xlb::process::{self, Starter};
@@ -45,8 +46,9 @@ fn holds(condition: &str) -> ExitCode {
     }
 }
 
-fn load(files: &[PathBuf], environment: &Environment) -> Option<Loaded> {
-    match config::load(files, environment) {
+/// What was read; what there is to be said of it goes to stderr.
+fn told(read: Result<Loaded, Report>) -> Option<Loaded> {
+    match read {
         Ok(loaded) => {
             for warning in &loaded.warnings {
                 eprintln!("{warning}");
@@ -62,7 +64,8 @@ fn load(files: &[PathBuf], environment: &Environment) -> Option<Loaded> {
 
 fn check(files: &[PathBuf], quiet: bool) -> ExitCode {
     let environment = Environment::of_process();
-    let Some(loaded) = load(files, &environment) else { return ExitCode::FAILURE };
+    let read = config::load(files, &environment);
+    let Some(loaded) = told(read) else { return ExitCode::FAILURE };
     if loaded.config.proxies.values().all(|proxy| proxy.binds.is_empty()) {
         log::alert(format_args!("config : no listener: no section has a 'bind' line"));
         return ExitCode::from(2);
@@ -77,19 +80,15 @@ fn run(order: &RunOrder) -> ExitCode {
     if order.in_background {
         process::leave_terminal();
     }
-    let mut environment = Environment::of_process();
-    environment.maxconn = order.proxy_maxconn;
-    let localpeer = order.localpeer.clone().map(|name| ("HAPROXY_LOCALPEER".into(), name));
-    environment.variables.extend(localpeer);
-    let Some(mut loaded) = load(&order.files, &environment) else { return ExitCode::FAILURE };
-    if order.transport == Carriage::Kernel {
-        loaded.config.leave_wires();
-    }
-    let global = &mut loaded.config.global;
-    global.maxconn = order.maxconn.or(global.maxconn);
-    if order.pidfile.is_some() {
-        global.process.pidfile.clone_from(&order.pidfile);
-    }
+    let source = match ConfigSource::new(order) {
+        Ok(source) => source,
+        Err(error) => {
+            log::alert(format_args!("cannot see the working directory: {error}"));
+            return ExitCode::FAILURE;
+        }
+    };
+    let Some(loaded) = told(source.read()) else { return ExitCode::FAILURE };
+    let global = &loaded.config.global;
     if order.quiet.unwrap_or(global.process.quiet) {
         log::be_quiet();
     }
@@ -121,7 +120,7 @@ fn run(order: &RunOrder) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let running = match boot::boot(&loaded.config, order, Clock::start()) {
+    let running = match boot::boot(loaded.config, source, Clock::start()) {
         Ok(running) => running,
         Err(error) => {
             log::alert(format_args!("{error}"));
@@ -132,7 +131,7 @@ fn run(order: &RunOrder) -> ExitCode {
     if let Err(error) = starter.ready() {
         log::warning(format_args!("cannot tell that xlb is ready: {error}"));
     }
-    let signal = control::run(running, signals, &loaded.config.global.process);
+    let signal = control::run(running, signals, &starter);
     starter.tell_manager("STOPPING=1\n");
     if order.debug && signal == signal_hook::consts::SIGINT {
         // As HAProxy in debug mode: whoever started it sees that Ctrl-C ended it.
@@ -198,7 +197,7 @@ fn tell_takeover(running: &Running) {
             "workers share a core: they take turns on it, each as slow as the others make it"
         ));
     }
-    for plan in &running.listeners {
+    for plan in &running.listening.plans {
         let by = if matches!(plan.at.place, Place::Kernel(_)) { " by the kernel" } else { "" };
         let place = boot::place_of(plan);
         log::notice(format_args!("listening on {place}{by}, maxconn {}", plan.bind.maxconn));

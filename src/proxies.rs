@@ -12,8 +12,9 @@ use std::time::Duration;
 use slotmap::{Key, SlotMap};
 
 use crate::clock::Instant;
-use crate::config::model::{Bind, Config, Proxy, ProxyIndex, ServerId};
+use crate::config::model::{Bind, Config, Global, Proxy, ProxyIndex, ServerId};
 use crate::counters::{Counters, ProxyCounters};
+use crate::edition::Editions;
 use crate::latency::Latencies;
 use crate::limit::Limit;
 use crate::listener::{Limits, Listener, ListenerState};
@@ -24,7 +25,7 @@ use crate::stream::{
 };
 use crate::task::Scheduler;
 use crate::transport::{
-    ConnOptions, Ends, Event, Keepalive, ListenAt, ListenError, Token, Transport,
+    ConnOptions, Ends, Event, Keepalive, ListenAt, ListenError, Place, Token, Transport,
 };
 use crate::watch::{Assignment, Surroundings, Watch};
 
@@ -70,6 +71,13 @@ pub struct ListenerPlan {
     pub at: ListenAt,
 }
 
+impl ListenerPlan {
+    fn entrance(&self) -> Arc<Entrance> {
+        let (bind, limit) = (self.bind.clone(), self.limit.clone());
+        Arc::new(Entrance { bind, limit, place: self.place })
+    }
+}
+
 /// What a worker reports of a proxy.
 #[derive(Clone, Debug)]
 pub struct ProxyReport {
@@ -94,8 +102,7 @@ pub struct Post {
 pub struct Proxies<T: Transport> {
     shared: Arc<Shared>,
     post: Post,
-    /// By [`ProxyIndex`].
-    proxies: Vec<Arc<Proxy>>,
+    editions: Editions,
     counters: Counters,
     listeners: Vec<Listener<T::Listener>>,
     /// Listeners with connections to take.
@@ -124,9 +131,7 @@ impl<T: Transport> Proxies<T> {
     /// The proxies of a worker, without listeners yet.
     pub fn new(config: &Config, shared: Arc<Shared>, post: Post) -> Self {
         Proxies {
-            proxies: (0..config.proxies.extent())
-                .map(|index| shared.backend(ProxyIndex(index)).config.clone())
-                .collect(),
+            editions: Editions::new(&shared),
             counters: Counters {
                 proxies: config.proxies.all().iter().map(ProxyCounters::new).collect(),
                 latencies: Latencies::default(),
@@ -152,20 +157,84 @@ impl<T: Transport> Proxies<T> {
 
     /// Opens a listener.
     pub fn listen(&mut self, plan: &ListenerPlan, transport: &mut T) -> Result<(), ListenError> {
-        let index = self.listeners.len();
+        let is_over = |listener: &Listener<_>| listener.state == ListenerState::Stopped;
+        let index = self.listeners.iter().position(is_over).unwrap_or(self.listeners.len());
         let handle = transport.listen(&plan.at, Token(index as u64))?;
-        self.listeners.push(Listener {
+        let listener = Listener {
             handle,
-            entrance: Arc::new(Entrance {
-                bind: plan.bind.clone(),
-                limit: plan.limit.clone(),
-                place: plan.place,
-            }),
+            place: plan.at.place.clone(),
+            entrance: plan.entrance(),
             frontend: plan.frontend,
             state: ListenerState::Ready,
-            is_queued: false,
-        });
+            is_queued: self.listeners.get(index).is_some_and(|before| before.is_queued),
+        };
+        match self.listeners.get_mut(index) {
+            Some(before) => *before = listener,
+            None => self.listeners.push(listener),
+        }
         Ok(())
+    }
+
+    /// Works under another configuration from now on: streams that have a server go on under theirs. What listens where
+    /// something listened before goes on without a gap; who waits at a place that is left is taken first.
+    pub fn adopt(
+        &mut self,
+        shared: Arc<Shared>,
+        global: &Global,
+        plans: &[ListenerPlan],
+        transport: &mut T,
+        now: Instant,
+    ) -> Result<(), ListenError> {
+        self.counters.adopt(&shared);
+        self.editions.adopt(&shared);
+        self.shared = shared;
+        self.settle(global);
+        let is_open = |listener: &&Listener<_>| listener.state != ListenerState::Stopped;
+        let open: Vec<Place> =
+            self.listeners.iter().filter(is_open).map(|one| one.place.clone()).collect();
+        for index in 0..self.listeners.len() {
+            if self.listeners[index].state == ListenerState::Stopped {
+                continue;
+            }
+            match plans.iter().find(|plan| plan.at.place == self.listeners[index].place) {
+                Some(plan) => self.continue_listening(index, plan, transport),
+                None => self.leave_listening(index, transport, now),
+            }
+        }
+        // Nothing arrives in between: all of this is one turn.
+        for plan in plans.iter().filter(|plan| !open.contains(&plan.at.place)) {
+            self.listen(plan, transport)?;
+        }
+        Ok(())
+    }
+
+    fn continue_listening(&mut self, index: usize, plan: &ListenerPlan, transport: &T) {
+        let listener = &mut self.listeners[index];
+        (listener.entrance, listener.frontend) = (plan.entrance(), plan.frontend);
+        listener.state = match self.shared.frontend(plan.frontend).state() {
+            FrontendState::Paused => ListenerState::Paused,
+            _ => ListenerState::Ready,
+        };
+        // Its limits may be others.
+        if transport.has_waiting(listener.handle) {
+            self.queue_listener(index);
+        }
+    }
+
+    fn leave_listening(&mut self, index: usize, transport: &mut T, now: Instant) {
+        let handle = self.listeners[index].handle;
+        while transport.has_waiting(handle) && self.limits(index).take(now).is_ok() {
+            self.open_stream(index, transport, now);
+        }
+        self.listeners[index].state = ListenerState::Stopped;
+        transport.unlisten(handle, now);
+    }
+
+    /// What the global section says of a worker.
+    fn settle(&mut self, global: &Global) {
+        self.spread_checks = global.spread_checks;
+        self.maxaccept = global.maxaccept_of(self.shared.mail.workers());
+        self.run_budget = global.runqueue_depth.map_or(RUN_BUDGET, |depth| depth as usize);
     }
 
     /// Takes connections of a frontend again, lets who comes wait, or stops listening; streams go on.
@@ -232,11 +301,12 @@ impl<T: Transport> Proxies<T> {
 
     /// What this worker counts of its proxies.
     pub fn report(&self) -> Vec<ProxyReport> {
+        let configs = self.editions.of(self.editions.current());
         let report = |index: usize| ProxyReport {
-            config: self.proxies[index].clone(),
+            config: configs[index].clone(),
             counters: self.counters.proxies[index].clone(),
         };
-        (0..self.proxies.len()).map(report).collect()
+        (0..configs.len()).map(report).collect()
     }
 
     /// Turns events, news of other workers and due times into runnable tasks; returns whether there were any.
@@ -360,12 +430,14 @@ impl<T: Transport> Proxies<T> {
     fn open_stream(&mut self, index: usize, transport: &mut T, now: Instant) {
         let Listener { handle, frontend, ref entrance, .. } = self.listeners[index];
         let entrance = entrance.clone();
-        let proxy = self.proxies[frontend.0].clone();
+        let edition = self.editions.enter();
+        let proxy = self.editions.of(edition)[frontend.0].clone();
         let greeting = greeting(&proxy, &entrance.bind, now);
         let id = self.tasks.insert_with_key(|id| {
             let token = token_of(id);
             let front = transport.accept(handle, token).expect("a connection waits");
-            Task::Stream(Stream::new(front, token, greeting, (frontend, entrance.clone()), now))
+            let from = (edition, frontend, entrance.clone());
+            Task::Stream(Stream::new(front, token, greeting, from, now))
         });
         for counters in self.counters.fronts(frontend, entrance.place) {
             counters.connections += 1;
@@ -392,11 +464,11 @@ impl<T: Transport> Proxies<T> {
 
     fn admit(&mut self, id: TaskId, transport: &mut T, now: Instant) -> (T::Conn, Admission) {
         let Proxies {
-            proxies, shared, counters, random, post, tasks, said, records, calls, ..
+            editions, shared, counters, random, post, tasks, said, records, calls, ..
         } = self;
         let worker = post.worker;
         let mut world =
-            World { transport, proxies, shared, counters, random, worker, said, records, calls };
+            World { transport, editions, shared, counters, random, worker, said, records, calls };
         let Task::Stream(stream) = &mut tasks[id] else { unreachable!("it was just made") };
         (stream.front(), stream.admit(&mut world, now))
     }
@@ -411,6 +483,7 @@ impl<T: Transport> Proxies<T> {
         now: Instant,
     ) {
         let Some(Task::Stream(stream)) = self.tasks.remove(id) else { return };
+        self.editions.leave(stream.edition);
         match admission {
             Admission::Refused => transport.abort(stream.front(), now),
             Admission::Dropped => transport.vanish(stream.front(), now),
@@ -439,11 +512,11 @@ impl<T: Transport> Proxies<T> {
         now: Instant,
     ) -> (Vec<StreamView>, Option<usize>) {
         let Proxies {
-            proxies, shared, counters, random, post, tasks, said, records, calls, ..
+            editions, shared, counters, random, post, tasks, said, records, calls, ..
         } = self;
         let worker = post.worker;
         let world =
-            World { transport, proxies, shared, counters, random, worker, said, records, calls };
+            World { transport, editions, shared, counters, random, worker, said, records, calls };
         let mut views = Vec::new();
         let mut taken = 0;
         for (id, task) in tasks.iter().skip(from).take(most) {
@@ -515,6 +588,18 @@ impl<T: Transport> Proxies<T> {
         self.scheduler.wake(task);
     }
 
+    /// Watches a server no more.
+    pub fn unwatch(&mut self, server: ServerId, transport: &mut T, now: Instant) {
+        let Some(at) = self.watches.iter().position(|(watched, _)| *watched == server) else {
+            return;
+        };
+        let (_, task) = self.watches.swap_remove(at);
+        if let Some(Task::Watch(mut watch)) = self.tasks.remove(task) {
+            watch.leave(transport, now);
+        }
+        self.scheduler.remove(task);
+    }
+
     fn hurry(&mut self, server: ServerId, now: Instant) {
         let Some((_, task)) = self.watches.iter().find(|(watched, _)| *watched == server) else {
             return;
@@ -556,7 +641,7 @@ impl<T: Transport> Proxies<T> {
 
     fn run_task(&mut self, id: TaskId, transport: &mut T, now: Instant) {
         let Proxies {
-            proxies, shared, counters, random, post, tasks, said, records, calls, ..
+            editions, shared, counters, random, post, tasks, said, records, calls, ..
         } = self;
         match &mut tasks[id] {
             Task::Watch(watch) => {
@@ -569,7 +654,7 @@ impl<T: Transport> Proxies<T> {
             Task::Stream(stream) => {
                 let mut world = World {
                     transport,
-                    proxies,
+                    editions,
                     shared,
                     counters,
                     random,
@@ -612,20 +697,21 @@ impl<T: Transport> Proxies<T> {
             return;
         };
         self.scheduler.remove(id);
-        let Proxies { proxies, shared, counters, random, post, said, records, calls, .. } = self;
+        let Proxies { editions, shared, counters, random, post, said, records, calls, .. } = self;
         let worker = post.worker;
         let mut world =
-            World { transport, proxies, shared, counters, random, worker, said, records, calls };
+            World { transport, editions, shared, counters, random, worker, said, records, calls };
         stream.leave(end, &mut world, now);
         for counters in self.counters.fronts(stream.frontend, stream.entrance.place) {
             counters.current -= 1;
             counters.failed += u64::from(end != End::NORMAL);
         }
         if self.post.debug {
-            let backend = &self.proxies[stream.backend.0];
+            let backend = &self.editions.of(stream.edition)[stream.backend.0];
             let server = stream.server.map_or("<NOSRV>", |at| &backend.servers[at].name);
             eprintln!("{:08x}:{}/{server}.closed {end}", short(id), backend.name);
         }
+        self.editions.leave(stream.edition);
         let frontend = self.shared.frontend(stream.frontend);
         let limit = &stream.entrance.limit;
         let limits = Limits { listener: limit, shared: &self.shared, frontend };

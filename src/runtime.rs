@@ -18,6 +18,7 @@ mod info;
 mod inside;
 mod metrics;
 mod page;
+mod reload;
 mod servers;
 mod session;
 pub mod socket;
@@ -27,7 +28,7 @@ pub mod typed;
 pub mod view;
 
 use std::ops::RangeInclusive;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use crossbeam::channel::{Sender, unbounded};
@@ -46,8 +47,38 @@ use view::View;
 
 /// A worker answers within a turn; one that does not is not waited for longer.
 const ANSWER_MAX: Duration = Duration::from_secs(2);
+/// The control thread reads files, and asks every worker.
+const RELOAD_MAX: Duration = Duration::from_secs(30);
+
+/// What commands can reach now: another configuration makes it another one.
+pub struct Operators(Mutex<Arc<Runtime>>);
+
+impl Operators {
+    /// From now on this one.
+    pub fn new(runtime: Runtime) -> Self {
+        Operators(Mutex::new(Arc::new(runtime)))
+    }
+
+    /// The one of now.
+    pub fn current(&self) -> Arc<Runtime> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// From now on another configuration.
+    pub fn replace(&self, config: &Arc<Config>, shared: &Arc<Shared>, plans: &[ListenerPlan]) {
+        let mut current = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let next = Runtime {
+            config: config.clone(),
+            shared: shared.clone(),
+            plans: plans.to_vec(),
+            ..Runtime::clone(&current)
+        };
+        *current = Arc::new(next);
+    }
+}
 
 /// What commands can reach.
+#[derive(Clone)]
 pub struct Runtime {
     /// The configuration.
     pub config: Arc<Config>,
@@ -60,7 +91,7 @@ pub struct Runtime {
     /// Where the control thread takes questions.
     pub control: (Sender<Question>, Arc<Bell>),
     /// The log.
-    pub logger: Option<Logger>,
+    pub logger: Logger,
     /// The time.
     pub clock: Clock,
     /// The name of this machine.
@@ -128,19 +159,26 @@ impl Runtime {
 
     /// Asks the control thread.
     fn ask_control<A>(&self, question: impl FnOnce(Sender<A>) -> Question) -> Option<A> {
+        self.ask_control_for(ANSWER_MAX, question)
+    }
+
+    /// The same, about something that may take longer.
+    fn ask_control_for<A>(
+        &self,
+        most: Duration,
+        question: impl FnOnce(Sender<A>) -> Question,
+    ) -> Option<A> {
         let (sender, receiver) = unbounded();
         let (control, bell) = &self.control;
         let _ = control.send(question(sender));
         bell.wake();
-        receiver.recv_timeout(ANSWER_MAX).ok()
+        receiver.recv_timeout(most).ok()
     }
 
     /// Tells of servers what an order has led to: the log, the operator, the workers.
     fn say(&self, sayings: Vec<Saying>) {
         for Saying { proxy, said } in sayings {
-            if let Some(logger) = &self.logger {
-                logger.say(proxy, said.loudness.level(), &said.text);
-            }
+            self.logger.say(proxy, said.loudness.level(), &said.text);
             log::warning(format_args!("{}", said.text));
             said.then.iter().for_each(|news| self.shared.mail.tell_all(*news));
         }

@@ -5,6 +5,8 @@
 //! Owns:  every count that must be exact over all workers
 //! Never: locked for longer than a choice of a server takes
 
+mod succession;
+
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -14,6 +16,7 @@ use crossbeam::queue::SegQueue;
 use crate::backend::{Backend, Effect, Said, Tracked};
 use crate::clock::Instant;
 use crate::config::model::{Config, MAXCONN_DEFAULT, Proxy, ProxyIndex, ServerId};
+use crate::edition::Lease;
 use crate::health::{Admin, Checker, Operation, Outcome};
 use crate::limit::Limit;
 use crate::rate::RateLimit;
@@ -133,6 +136,10 @@ impl Frontend {
         }
     }
 
+    fn of(proxy: &Proxy) -> Self {
+        Frontend::new(proxy.maxconn, proxy.rate_limit_sessions.unwrap_or(0))
+    }
+
     /// Whether it takes connections, by an operator's word.
     pub fn state(&self) -> FrontendState {
         *self.state.lock().unwrap_or_else(PoisonError::into_inner)
@@ -151,14 +158,16 @@ impl Frontend {
     }
 }
 
-/// What workers share.
+/// What workers share under one configuration. What is behind an [`Arc`] goes on under the next one.
 pub struct Shared {
+    /// The configuration, as streams hold it.
+    pub edition: Arc<Lease>,
     /// maxconn of the process.
-    pub global: Limit,
+    pub global: Arc<Limit>,
     /// `maxconnrate`
-    pub connection_rate: RateLimit,
+    pub connection_rate: Arc<RateLimit>,
     /// `maxsessrate`
-    pub session_rate: RateLimit,
+    pub session_rate: Arc<RateLimit>,
     /// Bytes of one side that rules can look at.
     pub inspected_max: usize,
     /// The interfaces that are taken over, in the order of their wires.
@@ -168,20 +177,33 @@ pub struct Shared {
     /// In the order of the configuration.
     order: Vec<ProxyIndex>,
     /// By [`ProxyIndex`].
-    frontends: Vec<Frontend>,
+    frontends: Vec<Arc<Frontend>>,
     backends: Vec<Arc<Backend>>,
     /// Words from worker to worker.
     pub mail: Arc<Mail>,
     /// By the server that they track.
     trackers: HashMap<ServerId, Vec<ServerId>>,
     /// Counts the occasions at which paused listeners should try again.
-    room_epoch: AtomicU64,
+    room_epoch: Arc<AtomicU64>,
     /// `proc.` variables.
-    pub variables: ProcessVariables,
+    pub variables: Arc<ProcessVariables>,
     /// The process takes no new connections.
-    is_stopping: AtomicBool,
+    is_stopping: Arc<AtomicBool>,
     /// Counts streams, for their unique numbers.
-    streams: AtomicU64,
+    streams: Arc<AtomicU64>,
+    /// Places that another had before: what was counted there is none of theirs.
+    pub renewed: Renewed,
+}
+
+/// Places of a configuration that are given anew.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Renewed {
+    /// Proxies.
+    pub proxies: Vec<ProxyIndex>,
+    /// Servers.
+    pub servers: Vec<ServerId>,
+    /// Listeners, by frontend and place.
+    pub listeners: Vec<(ProxyIndex, usize)>,
 }
 
 impl Shared {
@@ -189,17 +211,14 @@ impl Shared {
     pub fn new(config: &Config, workers: Vec<Box<dyn Wake>>) -> Self {
         let global = &config.global;
         let mail = Arc::new(Mail::new(workers));
-        let frontends = config
-            .proxies
-            .all()
-            .iter()
-            .map(|proxy| Frontend::new(proxy.maxconn, proxy.rate_limit_sessions.unwrap_or(0)));
+        let frontends = config.proxies.all().iter().map(|proxy| Arc::new(Frontend::of(proxy)));
         let backends = (0..config.proxies.extent())
             .map(|index| Arc::new(Backend::new(config, ProxyIndex(index), mail.clone())));
         let shared = Shared {
-            global: Limit::new(global.maxconn.unwrap_or(MAXCONN_DEFAULT)),
-            connection_rate: RateLimit::new(global.maxconnrate.unwrap_or(0)),
-            session_rate: RateLimit::new(global.maxsessrate.unwrap_or(0)),
+            edition: Arc::new(Lease { number: 0 }),
+            global: Arc::new(Limit::new(global.maxconn.unwrap_or(MAXCONN_DEFAULT))),
+            connection_rate: Arc::new(RateLimit::new(global.maxconnrate.unwrap_or(0))),
+            session_rate: Arc::new(RateLimit::new(global.maxsessrate.unwrap_or(0))),
             inspected_max: global.inspected_max(),
             interfaces: global.interfaces.clone(),
             by_name: by_name(config),
@@ -208,10 +227,11 @@ impl Shared {
             backends: backends.collect(),
             mail,
             trackers: trackers(config),
-            room_epoch: AtomicU64::new(0),
-            variables: ProcessVariables::default(),
-            is_stopping: AtomicBool::new(false),
-            streams: AtomicU64::new(0),
+            room_epoch: Arc::default(),
+            variables: Arc::default(),
+            is_stopping: Arc::default(),
+            streams: Arc::default(),
+            renewed: Renewed::default(),
         };
         shared.inherit();
         shared
@@ -231,6 +251,11 @@ impl Shared {
     pub fn interface(&self, name: &str) -> Option<u8> {
         let at = self.interfaces.iter().position(|known| known == name)?;
         u8::try_from(at).ok()
+    }
+
+    /// What all proxies are or were, by place.
+    pub fn configs(&self) -> impl Iterator<Item = &Arc<Proxy>> {
+        self.backends.iter().map(|backend| &backend.config)
     }
 
     /// All proxies in the order of the configuration: what they are.
@@ -325,7 +350,7 @@ impl Shared {
         self.global.clear_peak();
         self.connection_rate.clear_max();
         self.session_rate.clear_max();
-        self.frontends.iter().for_each(Frontend::clear);
+        self.frontends.iter().for_each(|frontend| frontend.clear());
         self.backends.iter().for_each(|backend| backend.clear(all));
     }
 

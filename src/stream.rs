@@ -34,6 +34,7 @@ use crate::channel::Channel;
 use crate::clock::Instant;
 use crate::config::model::{Algorithm, Proxy, ProxyIndex};
 use crate::counters::Counters;
+use crate::edition::Editions;
 use crate::queue::{Priority, TicketId};
 use crate::sample::{Entrance, Variables};
 use crate::shared::{Parting, Saying, Shared};
@@ -88,8 +89,8 @@ pub enum Outcome {
 pub struct World<'a, T> {
     /// What carries its bytes.
     pub transport: &'a mut T,
-    /// By [`ProxyIndex`].
-    pub proxies: &'a [Arc<Proxy>],
+    /// What proxies are, by the configuration that a stream works under.
+    pub editions: &'a Editions,
     /// What all workers share.
     pub shared: &'a Shared,
     /// What this worker counts.
@@ -106,13 +107,18 @@ pub struct World<'a, T> {
     pub calls: &'a mut Vec<ServiceCall>,
 }
 
-impl<T> World<'_, T> {
-    fn frontend<C>(&self, stream: &Stream<C>) -> &Arc<Proxy> {
-        &self.proxies[stream.frontend.0]
+impl<'a, T> World<'a, T> {
+    /// By [`ProxyIndex`].
+    fn proxies<C>(&self, stream: &Stream<C>) -> &'a [Arc<Proxy>] {
+        self.editions.of(stream.edition)
     }
 
-    fn backend<C>(&self, stream: &Stream<C>) -> &Arc<Proxy> {
-        &self.proxies[stream.backend.0]
+    fn frontend<C>(&self, stream: &Stream<C>) -> &'a Arc<Proxy> {
+        &self.proxies(stream)[stream.frontend.0]
+    }
+
+    fn backend<C>(&self, stream: &Stream<C>) -> &'a Arc<Proxy> {
+        &self.proxies(stream)[stream.backend.0]
     }
 }
 
@@ -130,6 +136,8 @@ pub struct Stream<C> {
     token: Token,
     /// The listener that it came in by.
     pub entrance: Arc<Entrance>,
+    /// The number of the configuration that it works under.
+    pub edition: u32,
     /// Where it came in.
     pub frontend: ProxyIndex,
     /// Where its servers are.
@@ -203,7 +211,7 @@ impl<C: Copy + Eq + std::fmt::Debug> Stream<C> {
         front: C,
         token: Token,
         greeting: Option<Greeting>,
-        (frontend, entrance): (ProxyIndex, Arc<Entrance>),
+        (edition, frontend, entrance): (u32, ProxyIndex, Arc<Entrance>),
         now: Instant,
     ) -> Self {
         Stream {
@@ -212,6 +220,7 @@ impl<C: Copy + Eq + std::fmt::Debug> Stream<C> {
             state: greeting.map_or(State::Session, State::Greeting),
             token,
             entrance,
+            edition,
             frontend,
             backend: frontend,
             server: None,

@@ -35,6 +35,8 @@ enum Entry {
     Stream(Box<StreamRecord>),
     /// Of a proxy; the level and the sentence.
     Said(ProxyIndex, u8, String),
+    /// Another configuration holds from now on; its rings, if they are others.
+    Adopt(Box<Config>, Option<Rings>),
     /// There is nothing more to tell.
     End,
 }
@@ -89,6 +91,21 @@ impl Logger {
         self.tell(Entry::Said(proxy, level, text.to_string()));
     }
 
+    /// Lines of what comes from now on go where this configuration says. Fails when its rings cannot be begun.
+    pub fn adopt(&self, old: &Config, new: &Config) -> std::io::Result<()> {
+        let rings = match old.rings == new.rings {
+            true => Ok(None),
+            false => Rings::start(&new.rings).map(Some),
+        };
+        let (rings, failed) = match rings {
+            Ok(rings) => (rings, Ok(())),
+            Err(error) => (None, Err(error)),
+        };
+        // Not to be lost like a line: waits for room.
+        let _ = self.sender.send(Entry::Adopt(Box::new(new.clone()), rings));
+        failed
+    }
+
     /// What became of lines.
     pub fn counters(&self) -> &LogCounters {
         &self.counters
@@ -127,11 +144,7 @@ impl Writer {
         zone: TimeZone,
         counters: Arc<LogCounters>,
     ) -> std::io::Result<Self> {
-        let mut proxies = config.proxies.all().to_vec();
-        for target in proxies.iter_mut().flat_map(|proxy| &mut proxy.logs.targets) {
-            as_the_ring_has_it(target, &config.rings);
-        }
-        let proxies: Vec<Arc<Proxy>> = proxies.into_iter().map(Arc::new).collect();
+        let proxies = proxies(config);
         let rings = Rings::start(&config.rings)?;
         Ok(Writer {
             lines: vec![0; proxies.len()],
@@ -152,6 +165,7 @@ impl Writer {
             self.structured.clear();
             match entry {
                 Entry::End => return,
+                Entry::Adopt(config, rings) => self.adopt(&config, rings),
                 Entry::Said(proxy, level, text) => {
                     self.text.extend_from_slice(text.as_bytes());
                     self.send(proxy, level);
@@ -162,6 +176,14 @@ impl Writer {
                 }
             }
         }
+    }
+
+    fn adopt(&mut self, config: &Config, rings: Option<Rings>) {
+        self.proxies = proxies(config);
+        self.lines.resize(self.proxies.len(), 0);
+        self.names = names(&config.global);
+        let targets = self.proxies.iter().flat_map(|proxy| &proxy.logs.targets);
+        self.sinks.adopt(targets, rings);
     }
 
     /// Makes the text of a record.
@@ -233,6 +255,15 @@ impl Writer {
             counter.fetch_add(1, Ordering::Relaxed);
         }
     }
+}
+
+/// What proxies are for the log, by place.
+fn proxies(config: &Config) -> Vec<Arc<Proxy>> {
+    let mut proxies = config.proxies.all().to_vec();
+    for target in proxies.iter_mut().flat_map(|proxy| &mut proxy.logs.targets) {
+        as_the_ring_has_it(target, &config.rings);
+    }
+    proxies.into_iter().map(Arc::new).collect()
 }
 
 /// What a target does not say its ring does.
@@ -315,10 +346,4 @@ fn render(
         }
         _ => false,
     });
-}
-
-/// Whether any proxy has a target.
-pub fn is_wanted(config: &Config) -> bool {
-    let has_some = |proxy: &Proxy| !proxy.logs.targets.is_empty();
-    config.proxies.values().any(has_some)
 }

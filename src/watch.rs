@@ -6,6 +6,7 @@
 //! Never: runs on two workers: each server is watched by one
 //! Read:  docs/configuration.md, "Health checks"
 
+use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -58,6 +59,43 @@ pub fn assignments(config: &Config, workers: usize) -> Vec<(usize, Assignment)> 
         (worker, Assignment { id, checker, delay })
     };
     all.into_iter().enumerate().map(place).collect()
+}
+
+/// What a reload changes for those who watch.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Changes {
+    /// Servers that are watched no more, or in another way, by worker.
+    pub end: Vec<(usize, ServerId)>,
+    /// What begins, by worker.
+    pub begin: Vec<(usize, Assignment)>,
+}
+
+/// What changes from one configuration to the next. A check that nothing changes goes on as it was.
+pub fn changes(old: &Config, new: &Config, workers: usize) -> Changes {
+    let (before, after) = (assignments(old, workers), assignments(new, workers));
+    let goes_on = |id: ServerId| {
+        let (old, new) = (&old.proxies[id.proxy.0], &new.proxies[id.proxy.0]);
+        let times = |proxy: &Proxy| (proxy.timeouts.connect, proxy.timeouts.check);
+        let server = |proxy: &Proxy| {
+            let Server { check, agent, .. } = &proxy.servers[id.index];
+            (check.clone(), agent.clone())
+        };
+        old.health_check == new.health_check
+            && times(old) == times(new)
+            && server(old) == server(new)
+    };
+    let ids = |list: &[(usize, Assignment)]| -> HashSet<ServerId> {
+        list.iter().map(|(_, one)| one.id).collect()
+    };
+    let (known, wanted) = (ids(&before), ids(&after));
+    let is_over = |(_, one): &&(usize, Assignment)| !wanted.contains(&one.id) || !goes_on(one.id);
+    let mut end: Vec<_> =
+        before.iter().filter(is_over).map(|(worker, one)| (*worker, one.id)).collect();
+    // A server with two checks is one.
+    end.dedup();
+    let is_new = |(_, one): &(usize, Assignment)| !known.contains(&one.id) || !goes_on(one.id);
+    let begin = after.into_iter().filter(is_new).collect();
+    Changes { end, begin }
 }
 
 /// One kind of check of a server.
@@ -143,6 +181,13 @@ impl<C: Copy + Eq + std::fmt::Debug> Watch<C> {
         // A check may just have brought it up.
         let warming = backend.warm(self.id.index, now);
         [due, warming].into_iter().flatten().min()
+    }
+
+    /// Lets go of checks that run.
+    pub fn leave<T: Transport<Conn = C>>(&mut self, transport: &mut T, now: Instant) {
+        self.probes.iter_mut().filter_map(|probe| probe.running.as_mut()).for_each(|check| {
+            check.leave(transport, now);
+        });
     }
 
     /// The next check comes as soon as it may: something was observed.

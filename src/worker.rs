@@ -16,15 +16,16 @@ use netstack::fib::{Fib, LinkId};
 use netstack::{Description, Instant, Resolve, StackStats};
 use nic::{Wire, WireStats};
 
-use crate::config::model::{ProxyIndex, ServerId};
+use crate::config::model::{Global, ProxyIndex, ServerId};
 use crate::handover::HandOver;
 use crate::idle::{IdleMeter, Spent};
 use crate::latency::{Latencies, Latency};
 use crate::proxies::{ListenerPlan, Proxies, ProxyReport};
-use crate::shared::{FrontendState, Saying, Wake};
+use crate::shared::{FrontendState, Saying, Shared, Wake};
 use crate::stream::{ServiceCall, StreamView};
 use crate::syslog::Logger;
 use crate::transport::Token;
+use crate::transport::kernel::sockets::KernelListener;
 use crate::transport::mixed::MixedTransport;
 use crate::watch::Assignment;
 use crate::wires::Wires;
@@ -50,6 +51,10 @@ pub enum Command {
     Listen(ListenerPlan),
     /// Begin to check a server.
     Watch(Assignment),
+    /// Check a server no more.
+    Unwatch(ServerId),
+    /// Work under another configuration from now on, and say so.
+    Adopt(Arc<Adoption>, Sender<()>),
     /// Say how it is.
     Report(Sender<WorkerReport>),
     /// Show streams from this place on, one page of them.
@@ -72,6 +77,20 @@ pub enum Command {
     SoftStop,
     /// Reset all connections and end.
     Stop,
+}
+
+/// Another configuration, as far as workers have to do with it.
+pub struct Adoption {
+    /// What workers share under it.
+    pub shared: Arc<Shared>,
+    /// Its global section.
+    pub global: Global,
+    /// Everything that listens under it.
+    pub plans: Vec<ListenerPlan>,
+    /// Listening sockets of the kernel, by number.
+    pub sockets: Vec<Option<Arc<KernelListener>>>,
+    /// Without work a worker spins this long before it sleeps; `None`: for ever.
+    pub spin: Option<Duration>,
 }
 
 /// A part of a long list: what is shown, and where the next part begins, if there is one.
@@ -135,9 +154,9 @@ pub struct Mailbox {
     pub requests: Sender<Request>,
     /// Wakes the control thread.
     pub control: Arc<dyn Wake>,
-    /// The log, if there is one.
+    /// The log; a simulation has none.
     pub logger: Option<Logger>,
-    /// Who answers what is asked of xlb itself.
+    /// Who answers what is asked of xlb itself; in a simulation nobody.
     pub services: Option<Sender<ServiceCall>>,
 }
 
@@ -200,10 +219,15 @@ pub struct Parts<W> {
     pub handover: HandOver,
     /// Its line to the control thread.
     pub mailbox: Mailbox,
-    /// `tune.maxpollevents`
-    pub rx_burst: Option<u32>,
+    /// Frames taken from a wire in a turn.
+    pub rx_burst: usize,
     /// Without work it spins this long before it sleeps; `None`: for ever.
     pub spin: Option<Duration>,
+}
+
+/// Frames that a worker takes from a wire in a turn: `tune.maxpollevents`.
+pub fn rx_burst(global: &Global) -> usize {
+    global.maxpollevents.map_or(RX_BURST, |burst| burst.max(1) as usize)
 }
 
 impl<W: Wire> Worker<W> {
@@ -221,7 +245,7 @@ impl<W: Wire> Worker<W> {
             mailbox,
             idle: IdleMeter::new(now),
             turns: 0,
-            rx_burst: rx_burst.map_or(RX_BURST, |burst| burst.max(1) as usize),
+            rx_burst,
             spin,
             turn_times: Latency::default(),
             ending: Ending::No,
@@ -338,6 +362,11 @@ impl<W: Wire> Worker<W> {
                 assert!(opened.is_ok(), "{:?} is listened on twice", plan.at);
             }
             Command::Watch(assignment) => self.proxies.watch(assignment, now),
+            Command::Unwatch(server) => self.proxies.unwatch(server, &mut self.transport, now),
+            Command::Adopt(adoption, to) => {
+                self.adopt(&adoption, now);
+                let _ = to.send(());
+            }
             Command::Report(to) => {
                 // Who asked may have given up waiting.
                 let _ = to.send(self.report());
@@ -377,6 +406,17 @@ impl<W: Wire> Worker<W> {
                 self.ending = Ending::Hard(now + DRAIN_MAX);
             }
         }
+    }
+
+    fn adopt(&mut self, adoption: &Adoption, now: Instant) {
+        let Adoption { shared, global, plans, sockets, spin } = adoption;
+        self.transport.kernel.set_sockets(sockets.clone());
+        let transport = &mut self.transport;
+        let adopted = self.proxies.adopt(shared.clone(), global, plans, transport, now);
+        // The configuration was checked for doubles before.
+        assert!(adopted.is_ok(), "a listener of {plans:?} is there twice");
+        self.rx_burst = rx_burst(global);
+        self.spin = *spin;
     }
 
     /// After a stop: everything is said and sent, or the time for it is over.

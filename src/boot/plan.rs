@@ -16,13 +16,12 @@ use nic::{AddressOwner, Interface, ReplyPorts, Steering};
 use super::{BootError, Stated};
 use crate::backend::server_address;
 use crate::config::model::{
-    Bind, Carrier, Config, Families, ProxyIndex, SourceAddress, SourcePorts, UnixAddress,
+    Bind, Carrier, Config, ProxyIndex, SourceAddress, SourcePorts, UnixAddress,
 };
 use crate::kernel_ports;
 use crate::limit::Limit;
 use crate::netlink::{KernelTables, StatedAddress, StatedRoute, Wire as KernelWire};
 use crate::proxies::ListenerPlan;
-use crate::runtime::socket::{self, RuntimeSocket};
 use crate::transport::kernel::sockets::{self, KernelListener};
 use crate::transport::{ListenAt, Place, WirePlace};
 
@@ -85,26 +84,78 @@ pub(super) fn state(
 /// IP packet that a frame of 4096 bytes holds beside its headroom and an Ethernet header with two tags.
 const FRAME_MTU_MAX: u32 = 4096 - 256 - 22;
 
-/// Every listener of the configuration, wildcards by family; and the sockets of those that the kernel carries, opened.
+/// Listening sockets of the kernel, by number.
+pub type Sockets = Vec<Option<Arc<KernelListener>>>;
+
+/// Everything that listens.
+#[derive(Clone, Default)]
+pub struct Listening {
+    /// Listeners, wildcards by family.
+    pub plans: Vec<ListenerPlan>,
+    /// The sockets of those that the kernel carries.
+    pub sockets: Sockets,
+}
+
+impl Listening {
+    /// The listener of a `bind` line that listens already: the one of this family, counted from 0.
+    fn open<'a>(&'a self, bind: &Bind, family: usize) -> Option<&'a ListenerPlan> {
+        let is_it = |plan: &&ListenerPlan| {
+            let Bind { carrier, address, families, port, interface, .. } = &*plan.bind;
+            *carrier == bind.carrier
+                && *address == bind.address
+                && *families == bind.families
+                && *port == bind.port
+                && *interface == bind.interface
+        };
+        self.plans.iter().filter(is_it).nth(family)
+    }
+
+    /// The same; sockets that nothing listens on are let go.
+    pub fn without_left_sockets(mut self) -> Self {
+        let used =
+            |number: usize| self.plans.iter().any(|plan| plan.at.place == Place::Kernel(number));
+        for number in (0..self.sockets.len()).filter(|&number| !used(number)).collect::<Vec<_>>() {
+            self.sockets[number] = None;
+        }
+        self
+    }
+
+    /// A place for a socket.
+    fn add(&mut self, socket: KernelListener) -> usize {
+        let free = self.sockets.iter().position(Option::is_none);
+        let number = free.unwrap_or(self.sockets.len());
+        self.sockets.resize(self.sockets.len().max(number + 1), None);
+        self.sockets[number] = Some(Arc::new(socket));
+        number
+    }
+}
+
+/// Everything that listens by a configuration; what listens already, and the places in its limits, go on.
 pub(super) fn listeners(
     config: &Config,
     interfaces: &[Interface],
-) -> Result<(Vec<ListenerPlan>, Vec<Arc<KernelListener>>), BootError> {
-    let mut plans = Vec::new();
-    let mut sockets = Vec::new();
+    before: &Listening,
+) -> Result<Listening, BootError> {
+    let mut all = Listening { plans: Vec::new(), sockets: before.sockets.clone() };
     for (index, proxy) in config.proxies.placed().filter(|(_, proxy)| !proxy.disabled) {
         for (bind_place, bind) in proxy.binds.placed() {
             let bind = Arc::new(bind.clone());
-            let limit = Arc::new(Limit::new(bind.maxconn));
-            for &ipv6 in sockets::families(&bind) {
+            let is_own =
+                |plan: &&ListenerPlan| plan.frontend.0 == index && plan.place == bind_place;
+            let own = before.open(&bind, 0).filter(is_own);
+            let limit =
+                own.map_or_else(|| Arc::new(Limit::new(bind.maxconn)), |own| own.limit.clone());
+            for (family, &ipv6) in sockets::families(&bind).iter().enumerate() {
                 let place = if bind.carrier == Carrier::Wire {
                     Place::Wire(wire_place(&bind, ipv6, interfaces)?)
+                } else if let Some(open) = before.open(&bind, family) {
+                    open.at.place.clone()
                 } else {
-                    sockets.push(Arc::new(open(&bind, ipv6)?));
-                    Place::Kernel(sockets.len() - 1)
+                    let socket = open(&bind, ipv6)?;
+                    Place::Kernel(all.add(socket))
                 };
                 let backlog = bind.backlog.unwrap_or(bind.maxconn).max(1) as usize;
-                plans.push(ListenerPlan {
+                all.plans.push(ListenerPlan {
                     frontend: ProxyIndex(index),
                     bind: bind.clone(),
                     limit: limit.clone(),
@@ -114,25 +165,12 @@ pub(super) fn listeners(
             }
         }
     }
-    if plans.is_empty() {
+    if all.plans.is_empty() {
         return Err(BootError::new(
             "no listener: no enabled `frontend` or `listen` section has a `bind` line",
         ));
     }
-    Ok((plans, sockets))
-}
-
-/// The sockets of the runtime interface, opened.
-pub(super) fn runtime_sockets(config: &Config) -> Result<Vec<RuntimeSocket>, BootError> {
-    let mut sockets = Vec::new();
-    for bind in &config.global.stats.sockets {
-        sockets.extend(socket::open(bind).map_err(|error| {
-            let (file, line) = (&bind.at.file, bind.at.line);
-            let place = place_of(bind, bind.families == Families::V6);
-            BootError(format!("[{file}:{line}]: cannot open the stats socket {place}: {error}"))
-        })?);
-    }
-    Ok(sockets)
+    Ok(all)
 }
 
 fn open(bind: &Bind, ipv6: bool) -> Result<KernelListener, BootError> {
@@ -227,7 +265,7 @@ pub(super) fn check_ports(
 }
 
 /// What `source` lines ask of the wires.
-#[derive(Default)]
+#[derive(Default, Clone)]
 pub(super) struct Sources {
     /// Ranges of ports that they state.
     pub port_ranges: Vec<RangeInclusive<u16>>,
@@ -304,11 +342,11 @@ pub(super) fn sources(
 }
 
 /// What the programs on the interfaces take.
-pub(super) fn steering(
+pub(super) fn steering<'a>(
     fib: &Fib,
-    listeners: &[ListenerPlan],
+    listeners: impl Iterator<Item = &'a ListenerPlan>,
     source_ports: &RangeInclusive<u16>,
-    servers: &BTreeMap<SocketAddr, ReplyPorts>,
+    sources: &Sources,
 ) -> Steering {
     let addresses: BTreeMap<IpAddr, AddressOwner> = fib
         .addresses()
@@ -322,7 +360,6 @@ pub(super) fn steering(
         })
         .collect();
     let listeners: BTreeSet<nic::Listener> = listeners
-        .iter()
         .filter_map(|plan| match &plan.at.place {
             Place::Wire(WirePlace { address, ipv6, port, .. }) => {
                 Some(nic::Listener { address: *address, ipv6: *ipv6, port: *port })
@@ -330,5 +367,10 @@ pub(super) fn steering(
             Place::Kernel(_) => None,
         })
         .collect();
-    Steering { addresses, listeners, source_ports: source_ports.clone(), servers: servers.clone() }
+    Steering {
+        addresses,
+        listeners,
+        source_ports: source_ports.clone(),
+        servers: sources.servers.clone(),
+    }
 }

@@ -269,7 +269,7 @@ pub struct StatedRoute {
 }
 
 /// What a section is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ProxyKind {
     /// `frontend`
     Frontend,
@@ -477,7 +477,7 @@ pub struct Bind {
 }
 
 /// What carries the connections of a listener, or those to a server.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Carrier {
     /// Our own TCP over the wires.
     #[default]
@@ -520,7 +520,7 @@ pub struct SocketRights {
 }
 
 /// Address families of a wildcard.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Families {
     /// IPv4 only.
     V4,

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use super::session::{Session, Severity};
 use super::stat::{self, Wish};
-use super::{frontends, info, inside, servers, streams};
+use super::{frontends, info, inside, reload, servers, streams};
 use crate::config::model::Level;
 use crate::config::units;
 
@@ -65,6 +65,8 @@ const COMMANDS: &[Command] = commands! {
     User ["operator"] "" "lower the level of the current CLI session to operator" |call| lower(call, Level::Operator);
     User ["prompt"] "" "toggle interactive mode with prompt" prompt;
     User ["quit"] "" "disconnect" quit;
+    Admin ["reload"] "" "take the configuration as its files are now" reload::reload;
+    Admin ["reload" "check"] "" "tell what a reload would do" reload::check;
     Admin ["set" "maxconn" "frontend"] "<frontend> <value>" "change a frontend's maxconn setting" frontends::set_maxconn;
     Admin ["set" "maxconn" "global"] "<value>" "change the per-process maxconn setting" frontends::set_maxconn_global;
     Admin ["set" "maxconn" "server"] "<bk>/<srv> <value>" "change a server's maxconn setting" servers::set_maxconn;
@@ -245,7 +247,7 @@ fn clear_counters(call: &mut Call<'_, '_>) -> Answer {
 }
 
 fn show_info(call: &mut Call<'_, '_>) -> Answer {
-    let runtime = call.session.runtime;
+    let runtime = &*call.session.runtime;
     let figures = info::figures(runtime, &runtime.reports());
     let wants = |word| call.arguments.contains(&word);
     Ok(match () {
@@ -260,7 +262,7 @@ fn show_version(_: &mut Call<'_, '_>) -> Answer {
 }
 
 fn show_stat(call: &mut Call<'_, '_>) -> Answer {
-    let runtime = call.session.runtime;
+    let runtime = &*call.session.runtime;
     let wants = |word| call.arguments.contains(&word);
     let mut wish = Wish { only_up: wants("up"), no_maint: wants("no-maint"), ..Wish::default() };
     let first = call.argument(0);

@@ -35,7 +35,7 @@ impl Runtime {
 /// `enable frontend <frontend>`
 pub fn enable(call: &mut Call<'_, '_>) -> Answer {
     let frontend = named(call)?;
-    let runtime = call.session.runtime;
+    let runtime = &*call.session.runtime;
     match runtime.shared.frontend(frontend).state() {
         FrontendState::Stopped => Err("Frontend was previously shut down, cannot enable.\n".into()),
         FrontendState::Open => Err("All sockets are already enabled.\n".into()),
@@ -49,7 +49,7 @@ pub fn enable(call: &mut Call<'_, '_>) -> Answer {
 /// `disable frontend <frontend>`
 pub fn disable(call: &mut Call<'_, '_>) -> Answer {
     let frontend = named(call)?;
-    let runtime = call.session.runtime;
+    let runtime = &*call.session.runtime;
     match runtime.shared.frontend(frontend).state() {
         FrontendState::Stopped => {
             Err("Frontend was previously shut down, cannot disable.\n".into())
@@ -65,7 +65,7 @@ pub fn disable(call: &mut Call<'_, '_>) -> Answer {
 /// `shutdown frontend <frontend>`
 pub fn shutdown(call: &mut Call<'_, '_>) -> Answer {
     let frontend = named(call)?;
-    let runtime = call.session.runtime;
+    let runtime = &*call.session.runtime;
     if runtime.shared.frontend(frontend).state() == FrontendState::Stopped {
         return Err("Frontend was already shut down.\n".into());
     }
@@ -83,7 +83,7 @@ fn number(word: Option<&str>, expected: &str) -> Result<u32, String> {
 pub fn set_maxconn(call: &mut Call<'_, '_>) -> Answer {
     let frontend = named(call)?;
     let most = number(call.argument(1), "Integer value expected.\n")?;
-    let runtime = call.session.runtime;
+    let runtime = &*call.session.runtime;
     runtime.shared.frontend(frontend).connections.set_max(most);
     runtime.announce_room();
     Ok(String::new())
@@ -92,7 +92,7 @@ pub fn set_maxconn(call: &mut Call<'_, '_>) -> Answer {
 /// `set maxconn global <value>`
 pub fn set_maxconn_global(call: &mut Call<'_, '_>) -> Answer {
     let most = number(call.argument(0), "Expects an integer value.\n")?;
-    let runtime = call.session.runtime;
+    let runtime = &*call.session.runtime;
     // 0 is HAProxy's way back to what it was at the start.
     let at_start = runtime.config.global.maxconn.unwrap_or(crate::config::model::MAXCONN_DEFAULT);
     runtime.shared.global.set_max(if most == 0 { at_start } else { most });
@@ -105,7 +105,7 @@ pub fn set_rate_limit(call: &mut Call<'_, '_>) -> Answer {
     const SUPPORTED: &str = "'set rate-limit' only supports :\n   \
         - 'connections global' to set the per-process maximum connection rate\n   \
         - 'sessions global' to set the per-process maximum session rate\n";
-    let runtime = call.session.runtime;
+    let runtime = &*call.session.runtime;
     let limit = match (call.argument(0), call.argument(1)) {
         (Some("connections"), Some("global")) => &runtime.shared.connection_rate,
         (Some("sessions"), Some("global")) => &runtime.shared.session_rate,

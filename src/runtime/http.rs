@@ -13,15 +13,16 @@ use base64::Engine;
 use crossbeam::channel::Receiver;
 
 use super::stat::{self, Wish};
-use super::{Runtime, info, metrics, page, servers};
+use super::{Operators, Runtime, info, metrics, page, servers};
 use crate::config::model::{AdminFrom, Service, StatsPage};
 use crate::stream::ServiceCall;
 use crate::worker::Command;
 
 /// Answers calls until there are no workers any more.
-pub fn serve(calls: Receiver<ServiceCall>, runtime: Arc<Runtime>) -> std::io::Result<()> {
+pub fn serve(calls: Receiver<ServiceCall>, operators: Arc<Operators>) -> std::io::Result<()> {
     let answer_all = move || {
         for call in calls {
+            let runtime = operators.current();
             let proxy = runtime.shared.backend(call.frontend).config.clone();
             let service = proxy.service.clone().unwrap_or_default();
             let answer = runtime.answer(&service, &proxy.name, call.client, &call.request);

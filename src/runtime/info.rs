@@ -137,7 +137,7 @@ fn of_work(list: &mut List, runtime: &Runtime, reports: &[WorkerReport]) {
     let sums = report::sums(reports);
     let bytes: u64 =
         sums.iter().map(|(_, proxy)| proxy.frontend.bytes_out + proxy.backend.bytes_in).sum();
-    let dropped = runtime.logger.as_ref().map_or(0, |logger| logger.counters().read()[2]);
+    let dropped = runtime.logger.counters().read()[2];
     let listeners = runtime.plans.len() as u32;
     let jobs = shared.global.used() + listeners;
     list.add("Tasks", "MGPV", tasks, "Tasks: streams, and servers that are watched");

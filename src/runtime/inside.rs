@@ -40,7 +40,8 @@ pub fn backends(call: &mut Call<'_, '_>) -> Answer {
 pub fn cli_sockets(call: &mut Call<'_, '_>) -> Answer {
     let mut out = String::from("# socket lvl processes\n");
     for bind in &call.session.runtime.config.global.stats.sockets {
-        let place = crate::boot::place_in_words(bind);
+        let place =
+            crate::boot::place_in_words(bind, bind.families == crate::config::model::Families::V6);
         let place = if place.starts_with('/') { format!("unix@{place}") } else { place };
         line!(out, "{place} {} all", level_name(bind.level));
     }
@@ -141,7 +142,7 @@ type Figure = (&'static str, fn(&WorkerReport) -> u64);
 
 /// `show activity`
 pub fn activity(call: &mut Call<'_, '_>) -> Answer {
-    let runtime = call.session.runtime;
+    let runtime = &*call.session.runtime;
     let reports = runtime.reports();
     let mut out = format!("thread_id: 1 (1..{})\n", reports.len());
     let now = runtime.clock.unix_us();
@@ -244,7 +245,7 @@ pub fn latency(call: &mut Call<'_, '_>) -> Answer {
 
 /// `show conns [<ip>[:<port>]]`
 pub fn connections(call: &mut Call<'_, '_>) -> Answer {
-    let runtime = call.session.runtime;
+    let runtime = &*call.session.runtime;
     let wanted = match call.argument(0) {
         None => (None, None),
         Some(word) => match (word.parse::<SocketAddr>(), word.parse::<IpAddr>()) {
@@ -270,7 +271,7 @@ pub fn connections(call: &mut Call<'_, '_>) -> Answer {
 
 /// `show nic`
 pub fn queues(call: &mut Call<'_, '_>) -> Answer {
-    let runtime = call.session.runtime;
+    let runtime = &*call.session.runtime;
     let mut out = String::new();
     for report in runtime.reports() {
         for queue in &report.queues {
@@ -299,7 +300,7 @@ fn link_name(tables: &Tables, fib: &Fib, link: netstack::fib::LinkId) -> String 
 
 /// `show neighbors`
 pub fn neighbors(call: &mut Call<'_, '_>) -> Answer {
-    let runtime = call.session.runtime;
+    let runtime = &*call.session.runtime;
     let tables =
         runtime.ask_control(Question::Tables).ok_or("The control thread does not answer.\n")?;
     let mut out =
@@ -313,7 +314,7 @@ pub fn neighbors(call: &mut Call<'_, '_>) -> Answer {
 
 /// `show routes`
 pub fn routes(call: &mut Call<'_, '_>) -> Answer {
-    let runtime = call.session.runtime;
+    let runtime = &*call.session.runtime;
     let tables =
         runtime.ask_control(Question::Tables).ok_or("The control thread does not answer.\n")?;
     let fib = &tables.fib;
@@ -340,7 +341,7 @@ pub fn routes(call: &mut Call<'_, '_>) -> Answer {
 
 /// `show ports`
 pub fn ports(call: &mut Call<'_, '_>) -> Answer {
-    let runtime = call.session.runtime;
+    let runtime = &*call.session.runtime;
     let mut out = String::new();
     for plan in &runtime.plans {
         let config = &runtime.shared.backend(plan.frontend).config;

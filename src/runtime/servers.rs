@@ -36,7 +36,7 @@ fn config_of(runtime: &Runtime, id: ServerId) -> &Server {
 
 /// `set server <backend>/<server> ...`
 pub fn set(call: &mut Call<'_, '_>) -> Answer {
-    let runtime = call.session.runtime;
+    let runtime = &*call.session.runtime;
     let id = runtime.server(call.argument(0))?;
     match call.argument(1) {
         Some("weight") => set_weight(runtime, id, call.argument(2)),
@@ -57,7 +57,7 @@ pub fn set(call: &mut Call<'_, '_>) -> Answer {
 
 /// `set weight <backend>/<server> <weight>`
 pub fn set_weight_alone(call: &mut Call<'_, '_>) -> Answer {
-    let runtime = call.session.runtime;
+    let runtime = &*call.session.runtime;
     set_weight(runtime, runtime.server(call.argument(0))?, call.argument(1))
 }
 
@@ -99,7 +99,7 @@ fn set_weight(runtime: &Runtime, id: ServerId, word: Option<&str>) -> Answer {
 
 /// `get weight <backend>/<server>`
 pub fn get_weight(call: &mut Call<'_, '_>) -> Answer {
-    let runtime = call.session.runtime;
+    let runtime = &*call.session.runtime;
     let id = runtime.server(call.argument(0))?;
     let (_, weight) = backend_of(runtime, id).weights(id.index);
     Ok(format!("{weight} (initial {})\n", config_of(runtime, id).weight))
@@ -205,9 +205,7 @@ fn set_address(runtime: &Runtime, id: ServerId, words: &[&str]) -> Answer {
         let name = format!("{}/{}", backend.config.name, server.name);
         let text =
             format!("{name} changed its address from {before} to {after} by stats socket command.");
-        if let Some(logger) = &runtime.logger {
-            logger.say(id.proxy, crate::health::Loudness::Notice.level(), &text);
-        }
+        runtime.logger.say(id.proxy, crate::health::Loudness::Notice.level(), &text);
         crate::log::notice(format_args!("{text}"));
     }
     Ok(format!("{} by 'stats socket command'\n", changes.join(", ")))
@@ -215,7 +213,7 @@ fn set_address(runtime: &Runtime, id: ServerId, words: &[&str]) -> Answer {
 
 /// `set maxconn server <backend>/<server> <value>`
 pub fn set_maxconn(call: &mut Call<'_, '_>) -> Answer {
-    let runtime = call.session.runtime;
+    let runtime = &*call.session.runtime;
     let id = runtime.server(call.argument(0))?;
     let word = call.argument(1).ok_or("Require <maxconn>.\n")?;
     let garbage = "maxconn string empty or preceded by garbage";
@@ -250,18 +248,18 @@ pub fn act(runtime: &Runtime, name: &str, action: &str) -> Result<(), String> {
 
 /// `disable server`
 pub fn disable(call: &mut Call<'_, '_>) -> Answer {
-    let runtime = call.session.runtime;
+    let runtime = &*call.session.runtime;
     set_state(runtime, runtime.server(call.argument(0))?, Some("maint"))
 }
 
 /// `enable server`
 pub fn enable(call: &mut Call<'_, '_>) -> Answer {
-    let runtime = call.session.runtime;
+    let runtime = &*call.session.runtime;
     set_state(runtime, runtime.server(call.argument(0))?, Some("ready"))
 }
 
 fn watch(call: &mut Call<'_, '_>, checker: Checker, is_watched: bool) -> Answer {
-    let runtime = call.session.runtime;
+    let runtime = &*call.session.runtime;
     set_watched(runtime, runtime.server(call.argument(0))?, checker, is_watched)
 }
 
@@ -325,7 +323,7 @@ fn wanted<'v>(
 
 /// `show servers state [<backend>]`
 pub fn show_state(call: &mut Call<'_, '_>) -> Answer {
-    let runtime = call.session.runtime;
+    let runtime = &*call.session.runtime;
     let view = runtime.view();
     let mut out = String::from(
         "1\n# be_id be_name srv_id srv_name srv_addr srv_op_state srv_admin_state srv_uweight srv_iweight \
@@ -427,7 +425,7 @@ fn numbers(outcome: &Outcome) -> (u32, u32) {
 
 /// `show servers conn [<backend>]`
 pub fn show_connections(call: &mut Call<'_, '_>) -> Answer {
-    let runtime = call.session.runtime;
+    let runtime = &*call.session.runtime;
     let view = runtime.view();
     let workers = runtime.workers.len();
     let mut out = format!(

@@ -9,9 +9,10 @@
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::os::unix::net::UnixStream;
+use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Runtime, commands};
+use super::{Operators, Runtime, commands};
 use crate::config::model::Level;
 
 /// Bytes of a line: what HAProxy's buffer holds.
@@ -63,8 +64,9 @@ pub enum Severity {
 
 /// What is known of a client.
 pub struct Session<'a> {
-    /// What commands can reach.
-    pub runtime: &'a Runtime,
+    operators: &'a Operators,
+    /// What commands can reach: one command sees one configuration.
+    pub runtime: Arc<Runtime>,
     /// What it may do.
     pub level: Level,
     /// It is asked for the next command by `> `, and not left after one.
@@ -86,9 +88,11 @@ enum Arrival {
 
 impl<'a> Session<'a> {
     /// A client that may do so much.
-    pub fn new(runtime: &'a Runtime, level: Level) -> Self {
+    pub fn new(operators: &'a Operators, level: Level) -> Self {
+        let runtime = operators.current();
         let timeout = runtime.config.global.stats.timeout;
         Session {
+            operators,
             runtime,
             level,
             is_interactive: false,
@@ -155,6 +159,7 @@ impl<'a> Session<'a> {
         if words.is_empty() && command.trim_start().starts_with('@') {
             return String::new();
         }
+        self.runtime = self.operators.current();
         commands::run(self, &words)
     }
 }

@@ -38,7 +38,7 @@ fn views(runtime: &Runtime) -> Vec<StreamView> {
 
 /// `show sess [all|<id>|older <age>]`
 pub fn show(call: &mut Call<'_, '_>) -> Answer {
-    let runtime = call.session.runtime;
+    let runtime = &*call.session.runtime;
     match call.argument(0) {
         None => Ok(lines(runtime, &views(runtime), Duration::ZERO)),
         Some("all") => Ok(views(runtime).iter().fold(String::new(), |mut out, view| {
@@ -190,7 +190,7 @@ fn full(out: &mut String, runtime: &Runtime, view: &StreamView) {
 /// `shutdown session <id>`
 pub fn shutdown(call: &mut Call<'_, '_>) -> Answer {
     const UNKNOWN: &str = "No such session (use 'show sess').\n";
-    let runtime = call.session.runtime;
+    let runtime = &*call.session.runtime;
     let word = call.argument(0).ok_or("Session pointer expected (use 'show sess').\n")?;
     let (worker, name) =
         read_id(word).filter(|(worker, _)| *worker < runtime.workers.len()).ok_or(UNKNOWN)?;
@@ -202,7 +202,7 @@ pub fn shutdown(call: &mut Call<'_, '_>) -> Answer {
 
 /// `shutdown sessions server <backend>/<server>`
 pub fn shutdown_of_server(call: &mut Call<'_, '_>) -> Answer {
-    let runtime = call.session.runtime;
+    let runtime = &*call.session.runtime;
     runtime.end_streams_of(runtime.server(call.argument(0))?);
     Ok(String::new())
 }

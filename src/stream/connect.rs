@@ -145,6 +145,8 @@ impl<C: Copy + Eq + std::fmt::Debug> Stream<C> {
             }
             self.is_redispatched = true;
         }
+        // The server may be one that its configuration did not have.
+        self.edition = world.editions.renew(self.edition);
         self.moved_to = world.shared.backend(self.backend).arrived(server, now);
         for counters in world.counters.backs(self.backend, Some(server)) {
             counters.chosen += 1;

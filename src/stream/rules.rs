@@ -124,7 +124,7 @@ impl<C: Copy + Eq + std::fmt::Debug> Stream<C> {
     ) -> Option<Outcome> {
         loop {
             let index = if inspection.of_backend { self.backend } else { self.frontend };
-            let proxy = world.proxies[index.0].clone();
+            let proxy = world.proxies(self)[index.0].clone();
             let bytes = self.request_bytes(&proxy, world);
             let status = world.transport.status(self.front).unwrap_or_default();
             if inspection.heard < status.readable {
@@ -190,6 +190,8 @@ impl<C: Copy + Eq + std::fmt::Debug> Stream<C> {
         world: &mut World<'_, T>,
         now: Instant,
     ) {
+        // Where it goes is what the configuration of now says.
+        self.edition = world.editions.renew(self.edition);
         let proxy = world.frontend(self).clone();
         // A frontend without a backend has nowhere to send: itself has no servers.
         let mut chosen = proxy.default_backend.unwrap_or(self.frontend);
@@ -352,7 +354,7 @@ impl<C: Copy + Eq + std::fmt::Debug> Stream<C> {
         let at = self.whereabouts(asker, world, now);
         let transport = &*world.transport;
         let mut scene = Scene {
-            proxies: world.proxies,
+            proxies: world.editions.of(self.edition),
             shared: world.shared,
             random: world.random,
             variables: &mut self.variables,
@@ -375,7 +377,7 @@ impl<C: Copy + Eq + std::fmt::Debug> Stream<C> {
         if rules.is_empty() {
             return Verdict::Passed;
         }
-        let proxy = world.proxies[asker.0].clone();
+        let proxy = world.proxies(self)[asker.0].clone();
         for rule in *rules {
             let (answer, effect) = self.with_scene(*asker, *heard, world, now, |scene| {
                 let answer = acl::holds(rule.condition.as_ref(), &proxy.acls, scene);

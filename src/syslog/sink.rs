@@ -28,17 +28,41 @@ pub(super) struct Sinks {
 
 impl Sinks {
     pub fn new<'a>(targets: impl Iterator<Item = &'a LogTarget>, rings: Rings) -> Self {
-        let numbers = targets.filter_map(|target| match target.address {
-            LogAddress::Fd(number) => Some(number),
-            _ => None,
-        });
-        // By its name in the system: no file of ours is closed when these are.
-        let open = |number: i32| {
-            let path = format!("/proc/self/fd/{number}");
-            Some((number, OpenOptions::new().append(true).open(path).ok()?))
+        let mut sinks = Sinks {
+            v4: None,
+            v6: None,
+            unix: None,
+            files: HashMap::new(),
+            rings,
+            sampled: HashMap::new(),
         };
-        let files = numbers.filter_map(open).collect();
-        Sinks { v4: None, v6: None, unix: None, files, rings, sampled: HashMap::new() }
+        sinks.open_files(targets);
+        sinks
+    }
+
+    /// For these targets too; with other rings, if they are given.
+    pub fn adopt<'a>(
+        &mut self,
+        targets: impl Iterator<Item = &'a LogTarget>,
+        rings: Option<Rings>,
+    ) {
+        self.open_files(targets);
+        if let Some(rings) = rings {
+            self.rings = rings;
+        }
+    }
+
+    /// By their names in the system: no file of ours is closed when these are.
+    fn open_files<'a>(&mut self, targets: impl Iterator<Item = &'a LogTarget>) {
+        for target in targets {
+            let LogAddress::Fd(number) = target.address else { continue };
+            let open = || OpenOptions::new().append(true).open(format!("/proc/self/fd/{number}"));
+            if !self.files.contains_key(&number)
+                && let Ok(file) = open()
+            {
+                self.files.insert(number, file);
+            }
+        }
     }
 
     /// Counts a line of a target; whether it is one of those that are sent.

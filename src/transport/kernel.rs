@@ -56,7 +56,7 @@ struct Listening {
 pub struct KernelTransport {
     epoll: OwnedFd,
     /// Listening sockets of the process, by the number that a [`Place`] has.
-    sockets: Vec<Arc<KernelListener>>,
+    sockets: Vec<Option<Arc<KernelListener>>>,
     listeners: Vec<Option<Listening>>,
     connections: SlotMap<KernelConn, Connection>,
     events: VecDeque<Event>,
@@ -72,7 +72,7 @@ const LISTENER_MAX: u64 = 1 << 32;
 
 impl KernelTransport {
     /// A transport for a worker, with the listening sockets that all of them share.
-    pub fn new(sockets: Vec<Arc<KernelListener>>) -> std::io::Result<Self> {
+    pub fn new(sockets: Vec<Option<Arc<KernelListener>>>) -> std::io::Result<Self> {
         Ok(KernelTransport {
             epoll: epoll::create(epoll::CreateFlags::CLOEXEC)?,
             sockets,
@@ -83,6 +83,11 @@ impl KernelTransport {
             ask_again_at: Instant::from_micros(0),
             next_port: 0,
         })
+    }
+
+    /// The listening sockets are these from now on; those that are listened on stay until they are left.
+    pub fn set_sockets(&mut self, sockets: Vec<Option<Arc<KernelListener>>>) {
+        self.sockets = sockets;
     }
 
     /// What to sleep on, if there is any socket.
@@ -186,7 +191,7 @@ impl Transport for KernelTransport {
         let Place::Kernel(number) = at.place else {
             panic!("{:?} is not a socket of the kernel", at.place)
         };
-        let socket = self.sockets[number].clone();
+        let socket = self.sockets[number].clone().ok_or(ListenError::InUse)?;
         let fd = socket.share().map_err(|_| ListenError::InUse)?;
         let index = self.listeners.len();
         // One worker is woken for a connection, not all of them.

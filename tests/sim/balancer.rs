@@ -14,7 +14,7 @@ use crossbeam::channel::{Receiver, Sender, unbounded};
 use netstack::fib::Ownership;
 use netstack::{Instant, Secret, Stack, StackConfig};
 use nic::{Frame, MemoryConfig, MemoryWire, Wire, WireStats};
-use xlb::config::model::{Config, ProxyIndex};
+use xlb::config::model::{Config, Global, ProxyIndex};
 use xlb::config::{Environment, Surroundings, load_from};
 use xlb::handover;
 use xlb::limit::Limit;
@@ -89,6 +89,7 @@ impl Balancer {
                 random: Random::new(scenario.seed, 10 + number as u64),
             };
             let (commands, inbox) = unbounded();
+            let global = Global { maxpollevents: scenario.rx_burst, ..Global::default() };
             let worker = Worker::new(
                 Parts {
                     number,
@@ -112,7 +113,7 @@ impl Balancer {
                         services: None,
                     },
                     spin: Some(Duration::ZERO),
-                    rx_burst: scenario.rx_burst,
+                    rx_burst: xlb::worker::rx_burst(&global),
                 },
                 now,
             );

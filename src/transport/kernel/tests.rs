@@ -58,7 +58,7 @@ fn until(transport: &mut KernelTransport, mut holds: impl FnMut(&mut KernelTrans
 fn accepted(name: &str) -> (KernelTransport, KernelConn, UnixStream, usize) {
     let path = path(name);
     let socket = Arc::new(KernelListener::open(&bind(&path), false).unwrap());
-    let mut transport = KernelTransport::new(vec![socket]).unwrap();
+    let mut transport = KernelTransport::new(vec![Some(socket)]).unwrap();
     let at = ListenAt { place: Place::Kernel(0), backlog: 10, mss: None };
     let listener = transport.listen(&at, Token(1)).unwrap();
     let client = UnixStream::connect(&path).unwrap();
