@@ -194,7 +194,8 @@ fn reload(running: &mut Running, starter: &Starter) -> Result<String, String> {
             log::alert(format_args!(
                 "the configuration was not taken: xlb goes on with the one it has"
             ));
-            text.lines().for_each(|line| log::alert(format_args!("  {line}")));
+            // A report has its own marks.
+            text.lines().for_each(|line| eprintln!("{line}"));
         }
     }
     starter.tell_manager("READY=1\n");

@@ -550,6 +550,19 @@ impl<T: Transport> Proxies<T> {
         count
     }
 
+    /// Ends the streams of these proxies: they are gone, and the time for that is over.
+    pub fn end_in(&mut self, gone: &[ProxyIndex], transport: &mut T, now: Instant) {
+        let is_in = |(id, task): (TaskId, &Task<T::Conn>)| {
+            let stream = task.stream()?;
+            let is_there = gone.contains(&stream.frontend) || gone.contains(&stream.backend);
+            is_there.then(|| (id, stream.killing()))
+        };
+        let ending: Vec<_> = self.tasks.iter().filter_map(is_in).collect();
+        for (id, end) in ending {
+            self.end_stream(id, end, transport, now);
+        }
+    }
+
     /// Forgets what was greatest; `all`: and what was counted.
     pub fn clear_counters(&mut self, all: bool) {
         self.counters.proxies.iter_mut().for_each(|proxy| proxy.clear(all));

@@ -67,6 +67,8 @@ pub enum Command {
     EndStream(Token, Sender<bool>),
     /// End the streams of this server; how many.
     EndStreamsOf(ServerId, Sender<usize>),
+    /// End the streams of these proxies, whether they came in or work there.
+    EndStreamsIn(Vec<ProxyIndex>),
     /// Take connections of a frontend, or no more.
     SetFrontend(ProxyIndex, FrontendState),
     /// Forget what was greatest; `true`: and what was counted.
@@ -384,6 +386,9 @@ impl<W: Wire> Worker<W> {
             }
             Command::EndStreamsOf(server, to) => {
                 let _ = to.send(self.proxies.end_of_server(server, &mut self.transport, now));
+            }
+            Command::EndStreamsIn(proxies) => {
+                self.proxies.end_in(&proxies, &mut self.transport, now);
             }
             Command::SetFrontend(frontend, state) => {
                 self.proxies.set_frontend(frontend, state, &mut self.transport, now);

@@ -47,6 +47,8 @@ pub struct Succession {
     listeners: HashMap<(ProxyIndex, usize), (u32, Arc<Limit>)>,
     /// Listeners of the wires that were left: what comes to them is taken until their streams have ended.
     retired: Vec<Retired>,
+    /// When streams of proxies that are gone are ended (`hard-stop-after`).
+    deadlines: Vec<(Instant, Vec<ProxyIndex>)>,
     /// Something of before may still be there.
     is_something_left: bool,
 }
@@ -66,6 +68,7 @@ impl Succession {
             servers: HashMap::new(),
             listeners: HashMap::new(),
             retired: Vec::new(),
+            deadlines: Vec::new(),
             is_something_left: false,
         }
     }
@@ -197,12 +200,14 @@ impl Running {
         if !self.succession.is_something_left {
             return None;
         }
+        self.end_overdue();
         if self.succession.let_go(self.clock.now())
             && let Err(error) = self.steer()
         {
             log::alert(format_args!("{error}"));
         }
         if !self.succession.retired.is_empty()
+            || !self.succession.deadlines.is_empty()
             || self.succession.oldest() != self.shared.edition.number
         {
             return Some(LOOK);
@@ -219,6 +224,21 @@ impl Running {
         }
         self.succession.is_something_left = false;
         None
+    }
+
+    fn end_overdue(&mut self) {
+        let now = self.clock.now();
+        let (over, left) = std::mem::take(&mut self.succession.deadlines)
+            .into_iter()
+            .partition(|(deadline, _)| *deadline <= now);
+        self.succession.deadlines = left;
+        for (_, mut gone) in over {
+            // One that came back is another one.
+            gone.retain(|index| self.succession.proxies.contains_key(index));
+            for worker in 0..self.commands.len() {
+                self.tell(worker, Command::EndStreamsIn(gone.clone()));
+            }
+        }
     }
 
     fn interfaces(&self) -> Vec<Interface> {
@@ -301,6 +321,10 @@ impl Running {
         // Every worker listens before the first packet is steered to one.
         self.succession.note(&config, &self.listening, &shared.edition);
         self.succession.retire(&self.listening, &listening);
+        if let Some(limit) = config.global.process.hard_stop_after {
+            let gone = self.succession.proxies.keys().copied().collect();
+            self.succession.deadlines.push((self.clock.now() + limit, gone));
+        }
         self.listening = listening.without_left_sockets();
         if let Err(error) = self.steer() {
             log::alert(format_args!("{error}"));

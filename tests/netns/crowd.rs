@@ -71,7 +71,7 @@ pub fn fifteen_thousand_connections() {
     balancer.stop();
 }
 
-fn open(lab: &Lab, to: SocketAddr, count: usize) -> Vec<TcpStream> {
+pub fn open(lab: &Lab, to: SocketAddr, count: usize) -> Vec<TcpStream> {
     let share = |opener: usize| count * (opener + 1) / OPENERS - count * opener / OPENERS;
     lab.client.enter(|| {
         thread::scope(|scope| {
@@ -96,7 +96,7 @@ fn connect(to: SocketAddr) -> TcpStream {
 }
 
 /// A message of its own on each connection, and the same back.
-fn use_all(streams: &[TcpStream], round: u64) {
+pub fn use_all(streams: &[TcpStream], round: u64) {
     let message = |number: usize| (number as u64 * 10 + round).to_be_bytes();
     for (number, mut stream) in streams.iter().enumerate() {
         stream.write_all(&message(number)).expect("sending on an idle connection");

@@ -23,6 +23,7 @@ mod pages;
 mod peer;
 mod process;
 mod proxy_header;
+mod reload;
 mod rules;
 mod runtime;
 mod sockets;
@@ -162,6 +163,16 @@ const TESTS: &[(&str, Needs, fn())] = &[
     ),
     ("runtime::bad_input_disturbs_nobody", Xlb, runtime::bad_input_disturbs_nobody),
     ("runtime::an_exporter_of_others_reads_it", Any, runtime::an_exporter_of_others_reads_it),
+    ("reload::a_hundred_reloads_lose_nothing", Xlb, reload::a_hundred_reloads_lose_nothing),
+    ("reload::a_bad_file_changes_nothing", Xlb, reload::a_bad_file_changes_nothing),
+    ("reload::what_is_gone_ends_in_good_order", Xlb, reload::what_is_gone_ends_in_good_order),
+    ("reload::servers_keep_their_state", Xlb, reload::servers_keep_their_state),
+    (
+        "reload::without_rights_and_under_another_root",
+        Xlb,
+        reload::without_rights_and_under_another_root,
+    ),
+    ("reload::sockets_and_logs_come_and_go", Xlb, reload::sockets_and_logs_come_and_go),
     ("rules::the_door", Any, rules::the_door),
     ("rules::a_monitor_is_let_go", Xlb, rules::a_monitor_is_let_go),
     ("rules::what_the_client_says", Any, rules::what_the_client_says),

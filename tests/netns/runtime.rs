@@ -22,29 +22,29 @@ use crate::lab::{LB, Lab, PATIENCE, SRV1, SRV2, address, wait_until};
 const NOBODY: u16 = 9999;
 
 /// Somebody at a stats socket.
-struct Operator {
-    path: PathBuf,
+pub struct Operator {
+    pub path: PathBuf,
 }
 
 impl Operator {
     /// At the socket of this lab.
-    fn of(lab: &Lab) -> Self {
+    pub fn of(lab: &Lab) -> Self {
         Operator { path: lab.dir.join("stats.sock") }
     }
 
     /// The line of the configuration.
-    fn line(&self) -> String {
+    pub fn line(&self) -> String {
         format!("global\n    stats socket {} mode 600 level admin\n", self.path.display())
     }
 
-    fn connect(&self) -> UnixStream {
+    pub fn connect(&self) -> UnixStream {
         let stream = UnixStream::connect(&self.path).expect("the socket takes clients");
         stream.set_read_timeout(Some(PATIENCE)).expect("an option of the socket");
         stream.set_write_timeout(Some(PATIENCE)).expect("an option of the socket");
         stream
     }
 
-    fn ask(&self, line: &str) -> String {
+    pub fn ask(&self, line: &str) -> String {
         let mut stream = self.connect();
         writeln!(stream, "{line}").expect("the socket takes a line");
         let mut answer = String::new();
@@ -53,12 +53,12 @@ impl Operator {
     }
 
     /// Something that is answered by nothing.
-    fn order(&self, line: &str) {
+    pub fn order(&self, line: &str) {
         assert_eq!(self.ask(line).trim(), "", "{line}");
     }
 
     /// `show stat` by row name (`app/s1`) and column.
-    fn stat(&self) -> BTreeMap<String, BTreeMap<String, String>> {
+    pub fn stat(&self) -> BTreeMap<String, BTreeMap<String, String>> {
         let text = self.ask("show stat");
         let mut lines = text.lines();
         let header = lines.next().expect("a header").trim_start_matches("# ");
@@ -73,11 +73,11 @@ impl Operator {
         rows.collect()
     }
 
-    fn number(&self, row: &str, column: &str) -> f64 {
+    pub fn number(&self, row: &str, column: &str) -> f64 {
         self.stat()[row][column].parse().unwrap_or_else(|_| panic!("{row} has no {column}"))
     }
 
-    fn wait_for_status(&self, row: &str, status: &str) {
+    pub fn wait_for_status(&self, row: &str, status: &str) {
         wait_until(&format!("{row} is {status}"), PATIENCE, || {
             self.stat()[row]["status"] == status
         });
@@ -85,7 +85,7 @@ impl Operator {
 }
 
 /// Says its name, then echoes until the client has closed.
-fn naming_echo(lab: &Lab, host: &str, port: u16, name: &'static str) -> Server {
+pub fn naming_echo(lab: &Lab, host: &str, port: u16, name: &'static str) -> Server {
     let netns = if host == SRV1 { &lab.srv1 } else { &lab.srv2 };
     Server::start(netns, address(host, port), move |mut stream| {
         let _ = stream.write_all(name.as_bytes());
@@ -99,19 +99,19 @@ fn naming_echo(lab: &Lab, host: &str, port: u16, name: &'static str) -> Server {
 }
 
 /// A connection that has a server: its name is read.
-fn connected(lab: &Lab, port: u16) -> (TcpStream, String) {
+pub fn connected(lab: &Lab, port: u16) -> (TcpStream, String) {
     let mut stream = lab.client.connect(address(LB, port));
     let mut name = [0];
     stream.read_exact(&mut name).expect("a server's name");
     (stream, String::from_utf8_lossy(&name).into_owned())
 }
 
-fn name_of_next(lab: &Lab, port: u16) -> String {
+pub fn name_of_next(lab: &Lab, port: u16) -> String {
     connected(lab, port).1
 }
 
 /// Whether a connection still carries bytes both ways.
-fn is_alive(stream: &mut TcpStream) -> bool {
+pub fn is_alive(stream: &mut TcpStream) -> bool {
     let mut echo = [0; 4];
     stream.write_all(b"ping").is_ok() && stream.read_exact(&mut echo).is_ok() && &echo == b"ping"
 }
