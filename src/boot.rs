@@ -7,6 +7,7 @@
 
 mod plan;
 pub mod reload;
+mod servers;
 
 use std::fmt;
 use std::io::Read;

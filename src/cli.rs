@@ -49,6 +49,10 @@ struct Arguments {
     #[arg(long)]
     check: bool,
 
+    /// With --check: tell too what a reload would change in the running process, by its stats socket
+    #[arg(long, requires = "check")]
+    diff: bool,
+
     /// Interface to take over; may be repeated; wins over `interface` in the configuration
     #[arg(long, value_name = "NAME")]
     interface: Vec<String>,
@@ -172,6 +176,8 @@ pub enum Order {
         files: Vec<PathBuf>,
         /// Say only what is wrong.
         quiet: bool,
+        /// Tell what a reload would change.
+        diff: bool,
     },
     /// Tell whether a condition holds.
     Condition(String),
@@ -282,7 +288,7 @@ fn order(arguments: Arguments) -> Result<Order, String> {
     }
     if check {
         let quiet = arguments.quiet && !arguments.verbose;
-        return Ok(Order::Check { files, quiet });
+        return Ok(Order::Check { files, quiet, diff: arguments.diff });
     }
     let cores = cores.as_deref().map(parse_cores).transpose()?;
     if arguments.finish.is_some_and(|pids| !pids.is_empty()) {
@@ -357,7 +363,7 @@ mod tests {
     }
 
     fn checks(names: &[&str]) -> Order {
-        Order::Check { files: files(names), quiet: false }
+        Order::Check { files: files(names), quiet: false, diff: false }
     }
 
     #[test]
@@ -375,7 +381,7 @@ mod tests {
     fn dash_c_with_dash_f_checks_as_haproxy_does() {
         assert_eq!(parsed("-c -f a.cfg -f b").unwrap(), checks(&["a.cfg", "b"]));
         assert_eq!(parsed("-f a.cfg -c").unwrap(), checks(&["a.cfg"]));
-        let quiet = Order::Check { files: files(&["a.cfg"]), quiet: true };
+        let quiet = Order::Check { files: files(&["a.cfg"]), quiet: true, diff: false };
         assert_eq!(parsed("-c -q -f a.cfg").unwrap(), quiet);
         assert_eq!(parsed("--check -c a.cfg").unwrap(), checks(&["a.cfg"]));
         assert_eq!(parsed("-c -f a -- b c").unwrap(), checks(&["a", "b", "c"]));

@@ -22,6 +22,7 @@ use signal_hook::iterator::exfiltrator::SignalOnly;
 use crate::bell::Bell;
 use crate::boot::Running;
 use crate::clock::Instant;
+use crate::config::model::{ProxyIndex, ServerId};
 use crate::log;
 use crate::netlink::{Changes, NeighborState, NeighborUpdate};
 use crate::process::Starter;
@@ -39,6 +40,10 @@ pub enum Question {
     Reload(Sender<Result<String, String>>),
     /// What that would do.
     Preview(Sender<Result<String, String>>),
+    /// Add a server of this name to a backend, by the words of its line.
+    AddServer(ProxyIndex, String, Vec<String>, Sender<Result<String, String>>),
+    /// Take a server away.
+    DelServer(ServerId, Sender<Result<String, String>>),
 }
 
 /// The tables of the wires at one moment.
@@ -260,6 +265,12 @@ fn answer(running: &mut Running, question: Question, starter: &Starter) {
         }
         Question::Preview(to) => {
             let _ = to.send(running.preview());
+        }
+        Question::AddServer(backend, name, words, to) => {
+            let _ = to.send(running.add_server(backend, &name, &words));
+        }
+        Question::DelServer(id, to) => {
+            let _ = to.send(running.del_server(id));
         }
         Question::Tables(to) => {
             let neighbors = running.neighbors().map(|(link, ip, mac)| (ip, mac, link));

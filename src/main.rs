@@ -11,6 +11,7 @@ use xlb::config_source::ConfigSource;
 use xlb::control::{self, Signals};
 use xlb::cores::has_shared;
 use xlb::process::{self, Starter};
+use xlb::runtime::client;
 use xlb::transport::Place;
 use xlb::{log, version};
 
@@ -28,7 +29,7 @@ fn main() -> ExitCode {
             print!("{}", if full { version::full() } else { version::short() });
             ExitCode::SUCCESS
         }
-        Order::Check { files, quiet } => check(&files, quiet),
+        Order::Check { files, quiet, diff } => check(&files, quiet, diff),
         Order::Condition(condition) => holds(&condition),
         Order::Run(order) => run(&order),
     }
@@ -62,7 +63,7 @@ fn told(read: Result<Loaded, Report>) -> Option<Loaded> {
     }
 }
 
-fn check(files: &[PathBuf], quiet: bool) -> ExitCode {
+fn check(files: &[PathBuf], quiet: bool, diff: bool) -> ExitCode {
     let environment = Environment::of_process();
     let read = config::load(files, &environment);
     let Some(loaded) = told(read) else { return ExitCode::FAILURE };
@@ -73,7 +74,21 @@ fn check(files: &[PathBuf], quiet: bool) -> ExitCode {
     if !quiet {
         println!("Configuration file is valid");
     }
-    ExitCode::SUCCESS
+    if diff { tell_difference(&loaded) } else { ExitCode::SUCCESS }
+}
+
+/// What a reload would do, as the running process tells it.
+fn tell_difference(loaded: &Loaded) -> ExitCode {
+    match client::ask(&loaded.config.global.stats, "reload check") {
+        Ok(text) => {
+            print!("{text}");
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            log::alert(format_args!("cannot ask the running process what would change: {error}"));
+            ExitCode::FAILURE
+        }
+    }
 }
 
 fn run(order: &RunOrder) -> ExitCode {

@@ -11,6 +11,7 @@
 //! Prometheus), [`servers`], [`frontends`],
 //! [`streams`], [`inside`] (what commands do).
 
+pub mod client;
 mod commands;
 mod frontends;
 pub mod http;

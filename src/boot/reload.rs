@@ -139,7 +139,7 @@ fn mark<K: Eq + std::hash::Hash, V>(
 }
 
 /// Places of what is gone that nobody holds any more.
-struct Free<'a> {
+pub(super) struct Free<'a> {
     succession: &'a Succession,
     shared: &'a Shared,
     oldest: u32,
@@ -164,7 +164,7 @@ impl Vacancies for Free<'_> {
 }
 
 /// A configuration that can be put into effect.
-struct Prepared {
+pub(super) struct Prepared {
     config: Config,
     difference: Difference,
     stated: Stated,
@@ -251,11 +251,15 @@ impl Running {
             return Err("xlb is about to end: it takes no other configuration any more.\n".into());
         }
         let loaded = self.source.read().map_err(|report| report.to_string())?;
-        let oldest = self.succession.oldest();
-        let free = Free { succession: &self.succession, shared: &self.shared, oldest };
-        let mut config = succeed(&self.config, loaded.config, &free);
+        let mut config = succeed(&self.config, loaded.config, &self.vacancies());
         let kept = diff::keep_fixed(&self.config.global, &mut config.global);
         Ok((config, kept))
+    }
+
+    /// Places of what is gone that nobody holds any more.
+    pub(super) fn vacancies(&self) -> Free<'_> {
+        let oldest = self.succession.oldest();
+        Free { succession: &self.succession, shared: &self.shared, oldest }
     }
 
     fn prepare(&self) -> Result<Prepared, String> {
@@ -263,7 +267,11 @@ impl Running {
         self.prepare_for(config, kept).map_err(|BootError(text)| format!("{text}\n"))
     }
 
-    fn prepare_for(&self, config: Config, kept: Vec<&'static str>) -> Result<Prepared, BootError> {
+    pub(super) fn prepare_for(
+        &self,
+        config: Config,
+        kept: Vec<&'static str>,
+    ) -> Result<Prepared, BootError> {
         let interfaces = self.interfaces();
         if interfaces.is_empty() && config.needs_wires() {
             return Err(BootError::new(
@@ -306,7 +314,7 @@ impl Running {
         Ok(())
     }
 
-    fn put_into_effect(&mut self, prepared: Prepared) {
+    pub(super) fn put_into_effect(&mut self, prepared: Prepared) {
         let Prepared { config, stated, snapshot, listening, sources, runtime_sockets, .. } =
             prepared;
         let config = Arc::new(config);

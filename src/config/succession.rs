@@ -9,7 +9,7 @@
 use std::net::IpAddr;
 
 use super::model::{
-    Bind, Carrier, Config, Families, Places, Proxy, ProxyIndex, ProxyKind, ServerId,
+    Bind, Carrier, Config, Families, Places, Proxy, ProxyIndex, ProxyKind, Server, ServerId,
 };
 use super::names;
 use super::report::Report;
@@ -58,6 +58,30 @@ pub fn succeed(running: &Config, read: Config, vacancies: &dyn Vacancies) -> Con
     // All were found when it was read.
     names::resolve(&mut merged, &mut Report::default());
     Config { global, proxies: merged, rings, inactive }
+}
+
+/// `running` with these servers in one of its backends; those that it has keep their places.
+pub fn with_servers(
+    running: &Config,
+    backend: ProxyIndex,
+    servers: Vec<Server>,
+    vacancies: &dyn Vacancies,
+) -> Config {
+    let mut config = running.clone();
+    let proxy = &mut config.proxies[backend.0];
+    proxy.servers = proxy.servers.replaced(
+        servers,
+        |server| server.name.clone(),
+        |at| vacancies.is_server_free(ServerId { proxy: backend, index: at }),
+    );
+    config
+}
+
+/// Finds again what rules and expressions name; whether all of it is there.
+pub fn rename_references(config: &mut Config) -> bool {
+    let mut report = Report::default();
+    names::resolve(&mut config.proxies, &mut report);
+    !report.is_fatal()
 }
 
 /// Gives the servers and listeners of a proxy the places that they have now; the places of its servers, as they were read.

@@ -51,7 +51,9 @@ macro_rules! commands {
 }
 
 const COMMANDS: &[Command] = commands! {
+    Admin ["add" "server"] "<bk>/<srv> <addr>[:<port>] ..." "add a server to a backend, in maintenance" reload::add_server;
     Operator ["clear" "counters"] "[all]" "clear max statistics counters (or all counters)" clear_counters;
+    Admin ["del" "server"] "<bk>/<srv>" "take a server away that is in maintenance" reload::del_server;
     Admin ["disable" "agent"] "<bk>/<srv>" "disable agent checks" servers::disable_agent;
     Admin ["disable" "frontend"] "<frontend>" "let who comes to a frontend wait" frontends::disable;
     Admin ["disable" "health"] "<bk>/<srv>" "disable health checks" servers::disable_health;

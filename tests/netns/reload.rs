@@ -14,7 +14,7 @@ use std::time::Instant;
 
 use nix::sys::signal::Signal;
 
-use crate::balancer::{Balancer, DEFAULTS};
+use crate::balancer::{Balancer, DEFAULTS, binary};
 use crate::bytes::{Server, is_timeout};
 use crate::crowd::{open, use_all};
 use crate::lab::{LB, Lab, PATIENCE, SRV1, SRV2, address, wait_until};
@@ -349,5 +349,101 @@ pub fn sockets_and_logs_come_and_go() {
     assert!(!second.exists() && UnixStream::connect(&second).is_err(), "it is left");
     assert!(by_path().is_none(), "nobody listens there any more");
     assert_eq!(name_of_next(&lab, 8000), "a");
+    balancer.stop();
+}
+
+/// Servers come and go by command, as HAProxy's do: in maintenance first, and never while anything works with them.
+pub fn servers_come_and_go_by_command() {
+    let lab = Lab::up();
+    let operator = Operator::of(&lab);
+    let _servers = [naming_echo(&lab, SRV1, 9001, "a"), naming_echo(&lab, SRV2, 9001, "b")];
+    let text = format!(
+        "{}{DEFAULTS}\nfrontend app\n    bind {LB}:8000\n    default_backend pool\nbackend pool\n    balance roundrobin\n    \
+         server a {SRV1}:9001\n    server named {SRV1}:9001 disabled\n    use-server named if {{ src 192.0.2.1 }}\n\
+         backend fixed\n    balance static-rr\n    server a {SRV1}:9001\n",
+        operator.line()
+    );
+    let balancer = Balancer::start(&lab, &text);
+    // What HAProxy answers to these.
+    for (command, answer) in [
+        ("add server", "Require 'backend/server'."),
+        ("add server pool", "Require 'backend/server'."),
+        ("add server nope/x 192.0.2.1:1", "No such backend."),
+        ("add server pool/a 192.0.2.1:1", "Already exists a server with the same name in backend."),
+        (
+            "add server fixed/y 192.0.2.1:1",
+            "Backend must use a dynamic load balancing to support dynamic servers.",
+        ),
+        ("add server pool/y", "'server' expects <name> and <addr>[:<port>] as arguments."),
+        ("del server nope/x", "No such backend."),
+        ("del server pool/q", "No such server."),
+    ] {
+        assert_eq!(operator.ask(command).trim(), answer, "{command}");
+    }
+    let bogus = operator.ask("add server pool/y 192.0.2.1:1 bogus");
+    assert!(bogus.contains("unknown keyword 'bogus'"), "{bogus}");
+    let added = operator.ask(&format!("add server pool/b {SRV2}:9001 weight 5 check inter 200ms"));
+    assert_eq!(added.trim(), "New server registered.");
+    assert_eq!(operator.stat()["pool/b"]["status"], "MAINT");
+    assert_eq!([name_of_next(&lab, 8000), name_of_next(&lab, 8000)], ["a", "a"]);
+    operator.order("enable health pool/b");
+    operator.order("enable server pool/b");
+    operator.wait_for_status("pool/b", "UP");
+    operator.order("disable server pool/a");
+    let (mut held, name) = connected(&lab, 8000);
+    assert_eq!(name, "b");
+    // Not while it serves.
+    assert_eq!(
+        operator.ask("del server pool/b").trim(),
+        "Only servers in maintenance mode can be deleted."
+    );
+    operator.order("set server pool/b state maint");
+    assert_eq!(
+        operator.ask("del server pool/b").trim(),
+        "Server still has connections attached to it, cannot remove it."
+    );
+    assert!(is_alive(&mut held));
+    drop(held);
+    wait_until("nobody works with it", PATIENCE, || operator.number("pool/b", "scur") == 0.0);
+    assert_eq!(operator.ask("del server pool/b").trim(), "Server deleted.");
+    assert!(!operator.stat().contains_key("pool/b"));
+    // A rule names this one.
+    let named = operator.ask("del server pool/named");
+    assert!(named.contains("other configuration elements pointing to it"), "{named}");
+    operator.order("enable server pool/a");
+    assert_eq!(name_of_next(&lab, 8000), "a");
+    // Hundreds of them leave nothing behind.
+    for number in 0..200 {
+        let added = operator.ask(&format!("add server pool/n{number} {SRV2}:9001"));
+        assert_eq!(added.trim(), "New server registered.", "{number}");
+        assert_eq!(operator.ask(&format!("del server pool/n{number}")).trim(), "Server deleted.");
+    }
+    assert_eq!(operator.ask("show servers state pool").lines().count(), 5);
+    balancer.stop();
+}
+
+/// `xlb --check --diff` tells what a reload would do to the process that runs.
+pub fn a_check_tells_the_difference() {
+    let lab = Lab::up();
+    let operator = Operator::of(&lab);
+    let text = |port: u16| {
+        format!(
+            "{}{DEFAULTS}\nlisten app\n    bind {LB}:{port}\n    server a {SRV1}:9001\n",
+            operator.line()
+        )
+    };
+    let file = lab.file("test.cfg", &text(8000));
+    let asked = || lab.lb.output(&binary(), &["--check", "--diff", "-f", &file]);
+    let nobody = asked();
+    assert!(!nobody.success && nobody.text.contains("nobody answers at"), "{}", nobody.text);
+    let balancer = Balancer::start(&lab, &text(8000));
+    assert!(asked().text.contains("nothing has changed"));
+    lab.file("test.cfg", &text(8001));
+    let told = asked();
+    assert!(told.success, "{}", told.text);
+    for line in ["~ listen app", "  - bind 10.77.0.1:8000", "  + bind 10.77.0.1:8001"] {
+        assert!(told.text.lines().any(|told| told == line), "{line} is not in {}", told.text);
+    }
+    assert!(lab.client.try_connect(address(LB, 8001)).is_err(), "it was only asked");
     balancer.stop();
 }
