@@ -30,7 +30,6 @@ use crate::clock::Clock;
 use crate::config::model::{
     BUFFERS_RESERVE_DEFAULT, BUFSIZE_DEFAULT, Bind, Config, Families, MAXCONN_DEFAULT,
 };
-use crate::config_source::ConfigSource;
 use crate::control::Question;
 use crate::cores::{self, Wishes};
 use crate::handover;
@@ -42,6 +41,7 @@ use crate::proxies::{ListenerPlan, Post, Proxies};
 use crate::runtime::socket::RuntimeSockets;
 use crate::runtime::{self, Operators, Runtime};
 use crate::shared::{Shared, Wake};
+use crate::source::ConfigSource;
 use crate::syslog::Logger;
 use crate::transport::Place;
 use crate::transport::kernel::KernelTransport;
@@ -401,6 +401,10 @@ pub fn place_of(plan: &ListenerPlan) -> String {
 }
 
 impl Running {
+    fn interfaces(&self) -> Vec<Interface> {
+        self.taken.iter().map(|taken| taken.interface.clone()).collect()
+    }
+
     /// Gives all workers the forwarding table, and the neighbours by its links.
     pub fn tell_fib(&self) {
         let fib = Arc::new(self.snapshot.fib.clone());

@@ -7,11 +7,11 @@ use xlb::boot::{self, Running};
 use xlb::cli::{self, Order, RunOrder};
 use xlb::clock::Clock;
 use xlb::config::{self, Environment, Loaded, Report};
-use xlb::config_source::ConfigSource;
 use xlb::control::{self, Signals};
 use xlb::cores::has_shared;
 use xlb::process::{self, Starter};
 use xlb::runtime::client;
+use xlb::source::ConfigSource;
 use xlb::transport::Place;
 use xlb::{log, version};
 

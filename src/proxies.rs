@@ -5,6 +5,8 @@
 //! Owns:  the streams of this worker
 //! Never: names a packet, a NIC or a socket; blocks
 
+mod adoption;
+
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,7 +14,7 @@ use std::time::Duration;
 use slotmap::{Key, SlotMap};
 
 use crate::clock::Instant;
-use crate::config::model::{Bind, Config, Global, Proxy, ProxyIndex, ServerId};
+use crate::config::model::{Bind, Config, Proxy, ProxyIndex, ServerId};
 use crate::counters::{Counters, ProxyCounters};
 use crate::edition::Editions;
 use crate::latency::Latencies;
@@ -25,7 +27,7 @@ use crate::stream::{
 };
 use crate::task::Scheduler;
 use crate::transport::{
-    ConnOptions, Ends, Event, Keepalive, ListenAt, ListenError, Place, Token, Transport,
+    ConnOptions, Ends, Event, Keepalive, ListenAt, ListenError, Token, Transport,
 };
 use crate::watch::{Assignment, Surroundings, Watch};
 
@@ -173,68 +175,6 @@ impl<T: Transport> Proxies<T> {
             None => self.listeners.push(listener),
         }
         Ok(())
-    }
-
-    /// Works under another configuration from now on: streams that have a server go on under theirs. What listens where
-    /// something listened before goes on without a gap; who waits at a place that is left is taken first.
-    pub fn adopt(
-        &mut self,
-        shared: Arc<Shared>,
-        global: &Global,
-        plans: &[ListenerPlan],
-        transport: &mut T,
-        now: Instant,
-    ) -> Result<(), ListenError> {
-        self.counters.adopt(&shared);
-        self.editions.adopt(&shared);
-        self.shared = shared;
-        self.settle(global);
-        let is_open = |listener: &&Listener<_>| listener.state != ListenerState::Stopped;
-        let open: Vec<Place> =
-            self.listeners.iter().filter(is_open).map(|one| one.place.clone()).collect();
-        for index in 0..self.listeners.len() {
-            if self.listeners[index].state == ListenerState::Stopped {
-                continue;
-            }
-            match plans.iter().find(|plan| plan.at.place == self.listeners[index].place) {
-                Some(plan) => self.continue_listening(index, plan, transport),
-                None => self.leave_listening(index, transport, now),
-            }
-        }
-        // Nothing arrives in between: all of this is one turn.
-        for plan in plans.iter().filter(|plan| !open.contains(&plan.at.place)) {
-            self.listen(plan, transport)?;
-        }
-        Ok(())
-    }
-
-    fn continue_listening(&mut self, index: usize, plan: &ListenerPlan, transport: &T) {
-        let listener = &mut self.listeners[index];
-        (listener.entrance, listener.frontend) = (plan.entrance(), plan.frontend);
-        listener.state = match self.shared.frontend(plan.frontend).state() {
-            FrontendState::Paused => ListenerState::Paused,
-            _ => ListenerState::Ready,
-        };
-        // Its limits may be others.
-        if transport.has_waiting(listener.handle) {
-            self.queue_listener(index);
-        }
-    }
-
-    fn leave_listening(&mut self, index: usize, transport: &mut T, now: Instant) {
-        let handle = self.listeners[index].handle;
-        while transport.has_waiting(handle) && self.limits(index).take(now).is_ok() {
-            self.open_stream(index, transport, now);
-        }
-        self.listeners[index].state = ListenerState::Stopped;
-        transport.unlisten(handle, now);
-    }
-
-    /// What the global section says of a worker.
-    fn settle(&mut self, global: &Global) {
-        self.spread_checks = global.spread_checks;
-        self.maxaccept = global.maxaccept_of(self.shared.mail.workers());
-        self.run_budget = global.runqueue_depth.map_or(RUN_BUDGET, |depth| depth as usize);
     }
 
     /// Takes connections of a frontend again, lets who comes wait, or stops listening; streams go on.

@@ -378,4 +378,26 @@ mod tests {
         let workers: Vec<usize> = all.iter().map(|(worker, _)| *worker).collect();
         assert_eq!(workers, [0, 1, 1, 1]);
     }
+
+    #[test]
+    fn only_checks_that_change_begin_anew() {
+        let read = |servers: &str| {
+            let text = format!("backend b\n timeout connect 1s\n timeout server 1s\n{servers}");
+            let text = crate::config::Text(text);
+            let read = crate::config::load_from(&["x".into()], &Default::default(), &text);
+            read.unwrap().config
+        };
+        let old = read(
+            " server a 192.0.2.1:1 check\n server b 192.0.2.2:1 check\n server c 192.0.2.3:1 check agent-check agent-port 9\n",
+        );
+        // `a` only moves, `b` is asked more often, `c` has no agent any more, `d` is new.
+        let new = read(
+            " server a 192.0.2.9:1 check\n server b 192.0.2.2:1 check inter 1s\n server c 192.0.2.3:1 check\n \
+             server d 192.0.2.4:1 check\n",
+        );
+        let Changes { end, begin } = changes(&old, &new, 1);
+        let places = |ids: Vec<ServerId>| ids.into_iter().map(|id| id.index).collect::<Vec<_>>();
+        assert_eq!(places(end.into_iter().map(|(_, id)| id).collect()), [1, 2]);
+        assert_eq!(places(begin.into_iter().map(|(_, one)| one.id).collect()), [1, 2, 3]);
+    }
 }

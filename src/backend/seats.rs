@@ -81,15 +81,16 @@ impl Seats {
 
     /// A server for a stream.
     pub fn pick(&mut self, wanted: Wanted<'_>) -> Pick {
-        let avoid = wanted.avoid.and_then(|place| self.seat(place));
+        let Wanted { key, avoid, random, room, load, served } = wanted;
+        let avoid = avoid.and_then(|place| self.seat(place));
         let Seats { balancer, places, .. } = self;
         let picked = balancer.pick(&mut lb::Request {
-            key: wanted.key,
+            key,
             avoid,
-            random: wanted.random,
-            room: &|seat| (wanted.room)(places[seat]),
-            load: &|seat| (wanted.load)(places[seat]),
-            served: wanted.served,
+            random,
+            room: &|seat| room(places[seat]),
+            load: &|seat| load(places[seat]),
+            served,
         });
         match picked {
             Pick::Server(seat) => Pick::Server(places[seat]),

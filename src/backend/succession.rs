@@ -35,7 +35,7 @@ impl Backend {
     /// Whether no stream works with a server or waits for it.
     pub fn is_idle(&self, server: usize) -> bool {
         let state = self.lock();
-        state.members.get(server).is_none_or(|one| one.served == 0 && one.queue.len() == 0)
+        state.members.get(server).is_none_or(|one| one.served == 0 && one.queue.is_empty())
     }
 
     /// Makes room for servers that are new; nobody is given to them yet.

@@ -290,3 +290,93 @@ fn changes_are_told_as_haproxy_tells_them() {
     );
     assert_eq!(assign(&backend, &demand(1)), Assigned::Server(0));
 }
+
+/// What the backend is under the next configuration: `servers` by name and address, in this order.
+fn next(
+    backend: &Backend,
+    before: &Config,
+    servers: &[(&str, u8)],
+    change: impl Fn(&mut Config),
+) -> (Backend, Config) {
+    let mut config = before.clone();
+    let known = before.proxies[1].servers.values().next().expect("it has one").clone();
+    let made = servers.iter().map(|(name, host)| {
+        let old = before.proxies[1].servers.values().find(|old| *old.name == **name);
+        let address = std::net::IpAddr::from([192, 0, 2, *host]);
+        Server { name: (*name).into(), address, ..old.unwrap_or(&known).clone() }
+    });
+    let places = &before.proxies[1].servers;
+    config.proxies[1].servers = places.replaced(made.collect(), |one| one.name.clone(), |_| false);
+    change(&mut config);
+    let after = backend.successor(&config, ProxyIndex(1));
+    after.make_room();
+    (after, config)
+}
+
+fn config_of(backend: &Backend) -> Config {
+    let mut config = Config::default();
+    let other = Proxy::clone(&backend.config);
+    config.proxies = vec![other, Proxy::clone(&backend.config)].into();
+    config
+}
+
+#[test]
+fn a_server_that_is_new_is_chosen_only_once_the_configuration_holds() {
+    let (backend, _mail) = backend(2, maxconn(9));
+    let before = config_of(&backend);
+    let (after, _) = next(&backend, &before, &[("new", 7), ("s1", 2)], |_| ());
+    // A worker has it already, another does not yet.
+    let got = |backend: &Backend| {
+        let pick = |at| assign(backend, &demand(at));
+        let got: std::collections::BTreeSet<_> = (0..8)
+            .map(|at| match pick(at) {
+                Assigned::Server(server) => server,
+                other => panic!("{other:?}"),
+            })
+            .collect();
+        got.into_iter().collect::<Vec<_>>()
+    };
+    assert_eq!([got(&backend), got(&after)], [[0, 1], [0, 1]]);
+    let effect = after.take_effect(&before.proxies[1], at(1));
+    assert!(effect.said.is_empty(), "{effect:?}");
+    assert_eq!(got(&after), [1, 2]);
+    assert_eq!((after.load(0).served, after.served()), (8, 24), "who is there stays");
+    assert_eq!(after.usable(), (2, 0));
+}
+
+#[test]
+fn who_waits_for_a_server_that_is_gone_asks_again() {
+    let (backend, mail) = backend(2, |config| {
+        maxconn(1)(config);
+        config.proxies[1].redispatch = crate::config::model::Redispatch::Never;
+    });
+    let before = config_of(&backend);
+    let bound = |token| Demand { server: Some(0), ..demand(token) };
+    assign(&backend, &bound(1));
+    let second = ticket(assign(&backend, &bound(2)));
+    let (after, _) = next(&backend, &before, &[("s1", 2)], |_| ());
+    assert!(!after.is_idle(0));
+    after.take_effect(&before.proxies[1], at(1));
+    assert_eq!((told(&mail, 0), after.turn(second)), (vec![2], Turn::AskAgain));
+    assert_eq!(assign(&after, &demand(2)), Assigned::Server(1));
+    after.release(0);
+    assert!(after.is_idle(0), "its place can be given again");
+}
+
+#[test]
+fn what_the_file_does_not_change_stays_as_an_operator_has_it() {
+    let (backend, _mail) = backend(2, maxconn(9));
+    let before = config_of(&backend);
+    backend.set_weight(0, 5 * 16, at(1));
+    backend.set_maxconn(0, 3);
+    backend.administer(1, MAINTENANCE, None, at(1));
+    let (after, config) = next(&backend, &before, &[("s0", 1), ("s1", 2)], |_| ());
+    after.take_effect(&before.proxies[1], at(2));
+    assert_eq!((after.weights(0), after.usable()), ((5, 5), (1, 0)));
+    let (last, _) = next(&after, &config, &[("s0", 1), ("s1", 2)], |config| {
+        config.proxies[1].servers[0].weight = 8;
+    });
+    last.take_effect(&config.proxies[1], at(3));
+    let survey = last.survey(at(3));
+    assert_eq!((last.weights(0), survey.servers[0].maxconn), ((8, 8), 3));
+}

@@ -11,7 +11,6 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use crossbeam::channel::unbounded;
-use nic::Interface;
 
 use super::plan::{self, Listening, Sources};
 use super::{BootError, Running, Stated, poll_of, raise_file_limit};
@@ -239,10 +238,6 @@ impl Running {
                 self.tell(worker, Command::EndStreamsIn(gone.clone()));
             }
         }
-    }
-
-    fn interfaces(&self) -> Vec<Interface> {
-        self.taken.iter().map(|taken| taken.interface.clone()).collect()
     }
 
     /// What the files say now, by the places of what runs; and what of it has to wait for the next start.

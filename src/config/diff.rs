@@ -94,11 +94,6 @@ impl Difference {
         }
         Difference { lines }
     }
-
-    /// Whether there is none.
-    pub fn is_empty(&self) -> bool {
-        self.lines.is_empty()
-    }
 }
 
 fn title(proxy: &Proxy) -> String {
@@ -138,7 +133,8 @@ fn server(server: &Server) -> String {
 }
 
 /// A line with the words that differ, if there are any.
-fn line(title: &str, names: Vec<&'static str>) -> Option<String> {
+fn line(title: &str, mut names: Vec<&'static str>) -> Option<String> {
+    names.dedup();
     (!names.is_empty()).then(|| format!("~ {title}: {}", names.join(", ")))
 }
 
@@ -196,8 +192,7 @@ fn proxy_lines(old: &Proxy, new: &Proxy) -> Vec<String> {
         service => "stats, http-request",
     );
     let mut parts = Vec::new();
-    for (place, one) in old.binds.placed().filter(|(place, _)| !new.binds.has(*place)) {
-        let _ = place;
+    for (_, one) in old.binds.placed().filter(|(place, _)| !new.binds.has(*place)) {
         parts.push(format!("  - {}", bind(one)));
     }
     for (place, one) in new.binds.placed() {
@@ -270,4 +265,33 @@ fn server_changes(old: &Server, new: &Server) -> Vec<&'static str> {
         source => "source",
         user_timeout => "tcp-ut",
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Environment, Text, load_from};
+
+    fn read(text: &str) -> Config {
+        let text = Text(format!("{text} timeout client 1s\n timeout server 1s\n"));
+        load_from(&["x".into()], &Environment::default(), &text).unwrap().config
+    }
+
+    #[test]
+    fn words_that_differ_are_told_and_what_cannot_change_is_kept() {
+        let old =
+            read("global\n nbthread 2\n maxconn 9\nlisten l\n bind :80\n server a 192.0.2.1:1\n");
+        let mut new = read(
+            "global\n nbthread 3\n maxconn 8\nlisten l\n bind :80 maxconn 7\n balance leastconn\n server a 192.0.2.2:1 weight 4\n",
+        );
+        let kept = keep_fixed(&old.global, &mut new.global);
+        assert_eq!(new.global.nbthread, Some(2));
+        let text = Difference::new(&old, &new, kept).to_string();
+        assert_eq!(
+            text,
+            "! global: nbthread (at the next start)\n~ global: maxconn\n~ listen l: balance\n  ~ bind *:80: maxconn\n  \
+             ~ server a 192.0.2.2:1: address, weight\n"
+        );
+        assert_eq!(Difference::new(&old, &old, Vec::new()).to_string(), "nothing has changed\n");
+    }
 }
