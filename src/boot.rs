@@ -5,6 +5,7 @@
 //! Owns:  the order of things: nothing is taken over before all that can fail has been tried
 //! Never: touches a packet
 
+pub mod acls;
 mod plan;
 pub mod reload;
 mod servers;

@@ -21,6 +21,7 @@ use signal_hook::iterator::exfiltrator::SignalOnly;
 
 use crate::bell::Bell;
 use crate::boot::Running;
+use crate::boot::acls::AclEdit;
 use crate::clock::Instant;
 use crate::config::model::{ProxyIndex, ServerId};
 use crate::log;
@@ -44,6 +45,8 @@ pub enum Question {
     AddServer(ProxyIndex, String, Vec<String>, Sender<Result<String, String>>),
     /// Take a server away.
     DelServer(ServerId, Sender<Result<String, String>>),
+    /// Change the values of an ACL.
+    EditAcl(AclEdit, Sender<Result<String, String>>),
 }
 
 /// The tables of the wires at one moment.
@@ -268,6 +271,9 @@ fn answer(running: &mut Running, question: Question, starter: &Starter) {
         }
         Question::AddServer(backend, name, words, to) => {
             let _ = to.send(running.add_server(backend, &name, &words));
+        }
+        Question::EditAcl(edit, to) => {
+            let _ = to.send(running.edit_acl(&edit));
         }
         Question::DelServer(id, to) => {
             let _ = to.send(running.del_server(id));

@@ -11,6 +11,7 @@
 //! Prometheus), [`servers`], [`frontends`],
 //! [`streams`], [`inside`] (what commands do).
 
+mod acls;
 pub mod client;
 mod commands;
 mod frontends;

@@ -125,7 +125,7 @@ impl Running {
         with_servers(&self.config, backend, servers, &self.vacancies())
     }
 
-    fn change_to(&mut self, config: Config) -> Result<(), String> {
+    pub(super) fn change_to(&mut self, config: Config) -> Result<(), String> {
         if self.shared.is_stopping() {
             return Err("xlb is about to end.\n".into());
         }

@@ -5,7 +5,11 @@
 //! Never: looks at a connection
 //! Read:  docs/configuration.md, "ACLs"
 
-use super::model::{Acl, AclLine, Condition, Expression, Kind, Location, Term};
+use std::sync::Arc;
+
+use super::model::{
+    Acl, AclLine, Condition, Expression, Kind, Location, PatternList, Term, Written,
+};
 use super::nearest::suggestion;
 use super::parser::{Context, Line};
 use super::report::Fault;
@@ -138,16 +142,23 @@ fn acl_line(words: &[&str], at: &Location, context: &Context<'_>) -> Result<AclL
         .into());
     }
     let mut patterns = Patterns::new(method, ignores_case);
+    let mut lists = Vec::new();
     for file in files {
+        let mut list = PatternList { file: Some(file.into()), values: Vec::new() };
         for (number, line) in lines_of(file, context)? {
+            list.values.push(line.as_str().into());
             patterns.add(&line, context).map_err(|fault| Fault {
                 text: format!("file '{file}' line {number} : {}", fault.text),
                 hint: fault.hint,
             })?;
         }
+        lists.push(list);
     }
-    patterns.add_words(words, context)?;
-    Ok(AclLine { at: at.clone(), expression, matcher: patterns.finish() })
+    lists.push(PatternList { file: None, values: patterns.add_words(words, context)? });
+    let matcher = Arc::new(patterns.finish());
+    let name = criterion.split(['(', ',']).next().unwrap_or_default().into();
+    let written = Written { criterion: name, method: method.name(), ignores_case, lists };
+    Ok(AclLine { at: at.clone(), expression, matcher, written })
 }
 
 /// What a line looks at, with the method of matching that its name asks for.
@@ -292,8 +303,8 @@ mod tests {
 
     #[test]
     fn numbers_have_operators_and_ranges() {
-        let ranges = |words: &str| match read(words).unwrap().lines.remove(0).matcher {
-            Matcher::Int(ranges) => ranges,
+        let ranges = |words: &str| match &*read(words).unwrap().lines.remove(0).matcher {
+            Matcher::Int(ranges) => ranges.clone(),
             other => panic!("{other:?}"),
         };
         let range = |low, high| IntRange { low, high };

@@ -34,7 +34,7 @@ pub use log::{
 pub use places::Places;
 pub use rule::{
     Acl, AclLine, Action, BackendChoice, Condition, EndField, IntRange, IpSet, Matcher, NamePart,
-    Rule, TcpRules, Term, TextMatch, TextMethod, UseBackend, UseServer,
+    PatternList, Rule, TcpRules, Term, TextMatch, TextMethod, UseBackend, UseServer, Written,
 };
 pub use sample::{
     Converter, Expression, Fetch, HashOf, Kind, LvStart, Map, Operand, Operation, Part, ProxyFact,

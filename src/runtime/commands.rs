@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use super::session::{Session, Severity};
 use super::stat::{self, Wish};
-use super::{frontends, info, inside, reload, servers, streams};
+use super::{acls, frontends, info, inside, reload, servers, streams};
 use crate::config::model::Level;
 use crate::config::units;
 
@@ -51,8 +51,11 @@ macro_rules! commands {
 }
 
 const COMMANDS: &[Command] = commands! {
+    Operator ["add" "acl"] "#<id>|<file> <value>" "add a value to those that an acl compares with" acls::add;
     Admin ["add" "server"] "<bk>/<srv> <addr>[:<port>] ..." "add a server to a backend, in maintenance" reload::add_server;
+    Operator ["clear" "acl"] "#<id>|<file>" "take all values of an acl away" acls::clear;
     Operator ["clear" "counters"] "[all]" "clear max statistics counters (or all counters)" clear_counters;
+    Operator ["del" "acl"] "#<id>|<file> <value>" "take a value of an acl away" acls::del;
     Admin ["del" "server"] "<bk>/<srv>" "take a server away that is in maintenance" reload::del_server;
     Admin ["disable" "agent"] "<bk>/<srv>" "disable agent checks" servers::disable_agent;
     Admin ["disable" "frontend"] "<frontend>" "let who comes to a frontend wait" frontends::disable;
@@ -77,6 +80,7 @@ const COMMANDS: &[Command] = commands! {
     User ["set" "severity-output"] "[none|number|string]" "set presence of severity level in feedback information" set_severity;
     User ["set" "timeout" "cli"] "<delay>" "change the idle limit of this session" set_timeout;
     Admin ["set" "weight"] "<bk>/<srv> <weight>" "change a server's weight" servers::set_weight_alone;
+    Operator ["show" "acl"] "[#<id>|<file>]" "list what acls compare with, or the values of one" acls::show;
     User ["show" "activity"] "" "show per-worker activity" inside::activity;
     User ["show" "backend"] "" "list backends in the current running config" inside::backends;
     User ["show" "cli" "level"] "" "display the level of the current CLI session" show_level;

@@ -175,6 +175,7 @@ const TESTS: &[(&str, Needs, fn())] = &[
     ("reload::sockets_and_logs_come_and_go", Xlb, reload::sockets_and_logs_come_and_go),
     ("reload::servers_come_and_go_by_command", Xlb, reload::servers_come_and_go_by_command),
     ("reload::a_check_tells_the_difference", Xlb, reload::a_check_tells_the_difference),
+    ("reload::acls_are_changed_by_command", Any, reload::acls_are_changed_by_command),
     ("rules::the_door", Any, rules::the_door),
     ("rules::a_monitor_is_let_go", Xlb, rules::a_monitor_is_let_go),
     ("rules::what_the_client_says", Any, rules::what_the_client_says),

@@ -14,7 +14,7 @@ use std::time::Instant;
 
 use nix::sys::signal::Signal;
 
-use crate::balancer::{Balancer, DEFAULTS, binary};
+use crate::balancer::{Balancer, DEFAULTS, binary, kind};
 use crate::bytes::{Server, is_timeout};
 use crate::crowd::{open, use_all};
 use crate::lab::{LB, Lab, PATIENCE, SRV1, SRV2, address, wait_until};
@@ -445,5 +445,68 @@ pub fn a_check_tells_the_difference() {
         assert!(told.text.lines().any(|told| told == line), "{line} is not in {}", told.text);
     }
     assert!(lab.client.try_connect(address(LB, 8001)).is_err(), "it was only asked");
+    balancer.stop();
+}
+
+/// What ACLs compare with is changed under traffic, with HAProxy's answers.
+pub fn acls_are_changed_by_command() {
+    let lab = Lab::up();
+    let operator = Operator::of(&lab);
+    let _server = naming_echo(&lab, SRV1, 9001, "a");
+    let file = lab.file("bad.list", "192.0.2.1\n# nobody\n198.51.100.0/24\n");
+    let text = format!(
+        "{}{DEFAULTS}\nfrontend app\n    bind {LB}:8000\n    acl bad src 192.0.2.7\n    acl bad src -f {file}\n    \
+         acl port dst_port gt 9000 9500\n    acl word req.payload(0,0) -m beg -i get 'a b'\n    \
+         tcp-request connection reject if bad\n    tcp-request connection reject if port\n    default_backend pool\n\
+         backend pool\n    server a {SRV1}:9001\n",
+        operator.line()
+    );
+    let balancer = Balancer::start_as(&lab, kind(), &text);
+    let is_served = || {
+        let mut name = [0];
+        let stream = lab.client.try_connect(address(LB, 8000));
+        stream.is_ok_and(|mut stream| stream.read_exact(&mut name).is_ok())
+    };
+    assert!(is_served());
+    let values = |list: &str| -> Vec<String> {
+        let text = operator.ask(&format!("show acl {list}"));
+        let value = |line: &str| line.split_once(' ').map(|(_, value)| value.to_owned());
+        text.lines().filter_map(value).collect()
+    };
+    assert_eq!(values("#0"), ["192.0.2.7"]);
+    assert_eq!(values(&file), ["192.0.2.1", "198.51.100.0/24"]);
+    let all = operator.ask("show acl");
+    assert!(
+        all.contains(&format!("1 ({file}) pattern loaded from file '{file}' used by acl at file")),
+        "{all}"
+    );
+    assert!(all.contains("0 () acl 'src' file "), "{all}");
+    for (command, answer) in [
+        ("add acl #0 bogus", "'bogus' is not a valid IPv4 or IPv6 address."),
+        ("add acl #99 192.0.2.1", "Unknown ACL identifier. Please use #<id> or <file>."),
+        ("add acl bad 192.0.2.1", "Unknown ACL identifier. Please use #<id> or <file>."),
+        ("add acl", "'add acl' expects two parameters: ACL identifier and pattern."),
+        ("add acl #0", "'add acl' expects two parameters: ACL identifier and pattern."),
+        ("del acl #0 192.0.2.99", "Key not found."),
+        ("del acl #0", "This command expects two parameters: ACL identifier and key."),
+        ("clear acl", "Missing ACL identifier."),
+        ("show acl #99", "Unknown ACL identifier. Please use #<id> or <file>."),
+    ] {
+        assert_eq!(operator.ask(command).trim(), answer, "{command}");
+    }
+    assert!(is_served(), "a mistake changes nothing");
+    for list in ["#0", file.as_str()] {
+        operator.order(&format!("add acl {list} 10.77.0.0/24"));
+        assert!(!is_served(), "the client is among them now: {list}");
+        operator.order(&format!("del acl {list} 10.77.0.0/24"));
+        assert!(is_served(), "{list}");
+    }
+    let ports = values("#3").len();
+    operator.order("add acl #3 8000");
+    assert!(!is_served() && values("#3").len() == ports + 1);
+    operator.order("clear acl #3");
+    assert!(is_served() && values("#3").is_empty());
+    operator.order("add acl #4 post");
+    assert_eq!(values("#4"), ["get", "a b", "post"]);
     balancer.stop();
 }

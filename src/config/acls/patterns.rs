@@ -96,8 +96,14 @@ impl Patterns {
         }
     }
 
-    /// Adds the values of a line; before numbers operators may stand, each for all that follow it.
-    pub(super) fn add_words(&mut self, words: &[&str], context: &Context<'_>) -> Result<(), Fault> {
+    /// Adds the values of a line; before numbers operators may stand, each for all that follow it. The values, each with its
+    /// operator.
+    pub(super) fn add_words(
+        &mut self,
+        words: &[&str],
+        context: &Context<'_>,
+    ) -> Result<Vec<Arc<str>>, Fault> {
+        let mut values: Vec<Arc<str>> = Vec::new();
         let mut operator = None;
         let mut words = words.iter();
         while let Some(word) = words.next() {
@@ -109,11 +115,18 @@ impl Patterns {
                         return Err(format!("'{word}' expects a number.").into());
                     }
                 }
-                word if is_number => self.ranges.push(range(word, operator)?),
-                word => self.add(word, context)?,
+                word if is_number => {
+                    self.ranges.push(range(word, operator)?);
+                    let value = operator.map(|operator| format!("{operator} {word}"));
+                    values.push(value.map_or_else(|| word.into(), Into::into));
+                }
+                word => {
+                    self.add(word, context)?;
+                    values.push(word.into());
+                }
             }
         }
-        Ok(())
+        Ok(values)
     }
 
     /// Adds one value.

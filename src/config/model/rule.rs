@@ -28,7 +28,31 @@ pub struct AclLine {
     /// What is looked at.
     pub expression: Expression,
     /// What it must be.
-    pub matcher: Matcher,
+    pub matcher: Arc<Matcher>,
+    /// The same as it was written.
+    pub written: Written,
+}
+
+/// What an `acl` line compares with, as it was written: what operators see and change.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Written {
+    /// The word that says what is looked at, e.g. `src`.
+    pub criterion: Arc<str>,
+    /// How values are compared: the word behind `-m`.
+    pub method: &'static str,
+    /// `-i`
+    pub ignores_case: bool,
+    /// The values of each file, and those of the line itself, which come last.
+    pub lists: Vec<PatternList>,
+}
+
+/// Values that an ACL compares with.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PatternList {
+    /// The file that they are of.
+    pub file: Option<Arc<str>>,
+    /// Before numbers an operator may stand.
+    pub values: Vec<Arc<str>>,
 }
 
 /// What a value must be.
