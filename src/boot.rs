@@ -48,7 +48,9 @@ use crate::transport::Place;
 use crate::transport::kernel::KernelTransport;
 use crate::transport::mixed::MixedTransport;
 use crate::transport::stack::StackTransport;
+use crate::vitals::{self, Vitals};
 use crate::watch;
+use crate::watchdog;
 use crate::wires::{NamedWire, Wires};
 pub use plan::Listening;
 use plan::Sources;
@@ -115,6 +117,10 @@ pub struct Running {
     pub threads: Vec<JoinHandle<()>>,
     /// The cores, by worker.
     pub cores: Vec<usize>,
+    /// What can be seen of the workers.
+    pub vitals: Vec<Arc<Vitals>>,
+    /// Ends the watchdog with this.
+    _watched: Sender<()>,
     /// The configuration that holds.
     pub config: Arc<Config>,
     /// Where the next one comes from.
@@ -232,11 +238,17 @@ pub fn boot(config: Config, source: ConfigSource, clock: Clock) -> Result<Runnin
         .map_err(|error| BootError(format!("cannot start the log's thread: {error}")))?;
     let (senders, receivers): (Vec<_>, Vec<_>) = cores.iter().map(|_| unbounded()).unzip();
     let commands: Vec<_> = senders.into_iter().zip(bells.iter().cloned()).collect();
+    let number = |(worker, &core): (usize, &usize)| Arc::new(Vitals::new(worker, core));
+    let vitals: Vec<_> = cores.iter().enumerate().map(number).collect();
+    let (watched, end) = unbounded();
+    watchdog::start(vitals.clone(), clock, end)
+        .map_err(|error| BootError(format!("cannot start the watchdog's thread: {error}")))?;
     let operators = Arc::new(Operators::new(Runtime {
         config: config.clone(),
         shared: shared.clone(),
         plans: listening.plans.clone(),
         workers: commands.clone(),
+        vitals: vitals.clone(),
         control: (asks_control, bell.clone()),
         logger: logger.clone(),
         clock,
@@ -260,6 +272,8 @@ pub fn boot(config: Config, source: ConfigSource, clock: Clock) -> Result<Runnin
         bell,
         threads: Vec::new(),
         cores: cores.clone(),
+        vitals,
+        _watched: watched,
         succession: Succession::new(&shared),
         operators,
         config: config.clone(),
@@ -296,6 +310,7 @@ pub fn boot(config: Config, source: ConfigSource, clock: Clock) -> Result<Runnin
                 logger: Some(running.logger.clone()),
                 services: Some(to_services.clone()),
             },
+            vitals: running.vitals[number].clone(),
             rx_burst: rx_burst(&config.global),
             spin: poll_of(&config, &order).spin(),
         };
@@ -529,6 +544,7 @@ fn spawn(
     std::thread::Builder::new()
         .name(format!("worker {number}"))
         .spawn(move || {
+            vitals::become_worker(&parts.vitals);
             let mut mask = rustix::thread::CpuSet::new();
             mask.set(core);
             // Without queues of its own a worker may run anywhere.

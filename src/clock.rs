@@ -14,6 +14,14 @@ pub struct Clock {
     epoch: std::time::Instant,
 }
 
+/// Uses the processor for so long.
+pub fn spin(time: Duration) {
+    let began = std::time::Instant::now();
+    while began.elapsed() < time {
+        std::hint::spin_loop();
+    }
+}
+
 impl Clock {
     /// A clock that begins now. Copies of it tell the same time.
     pub fn start() -> Self {

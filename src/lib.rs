@@ -48,6 +48,8 @@ pub mod syslog;
 pub mod task;
 pub mod transport;
 pub mod version;
+pub mod vitals;
 pub mod watch;
+pub mod watchdog;
 pub mod wires;
 pub mod worker;

@@ -13,6 +13,7 @@ use xlb::process::{self, Starter};
 use xlb::runtime::client;
 use xlb::source::ConfigSource;
 use xlb::transport::Place;
+use xlb::vitals;
 use xlb::{log, version};
 
 fn main() -> ExitCode {
@@ -92,6 +93,7 @@ fn tell_difference(loaded: &Loaded) -> ExitCode {
 }
 
 fn run(order: &RunOrder) -> ExitCode {
+    vitals::tell_of_panics();
     if order.in_background {
         process::leave_terminal();
     }

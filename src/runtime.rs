@@ -44,6 +44,7 @@ use crate::log;
 use crate::proxies::ListenerPlan;
 use crate::shared::{Saying, Shared, Wake};
 use crate::syslog::Logger;
+use crate::vitals::Vitals;
 use crate::worker::{Command, Page, WorkerReport};
 use view::View;
 
@@ -90,6 +91,8 @@ pub struct Runtime {
     pub plans: Vec<ListenerPlan>,
     /// Where each worker takes commands.
     pub workers: Vec<(Sender<Command>, Arc<Bell>)>,
+    /// What can be seen of the workers.
+    pub vitals: Vec<Arc<Vitals>>,
     /// Where the control thread takes questions.
     pub control: (Sender<Question>, Arc<Bell>),
     /// The log.

@@ -10,6 +10,7 @@ use netstack::{Arrival, Disposition, Instant, Stack, Transmit};
 use nic::{Frame, Wire, WireStats};
 
 use crate::handover::{HandOver, Handed};
+use crate::vitals::Vitals;
 
 /// A wire of a worker.
 pub struct NamedWire<W> {
@@ -70,6 +71,7 @@ impl<W: Wire> Wires<W> {
         budget: usize,
         stack: &mut Stack,
         handover: &mut HandOver,
+        vitals: &Vitals,
         now: Instant,
     ) -> usize {
         let mut count = 0;
@@ -78,6 +80,9 @@ impl<W: Wire> Wires<W> {
             for _ in 0..budget {
                 let Some(frame) = named.wire.next() else { break };
                 let bytes = named.wire.bytes(&frame);
+                if count == 0 {
+                    vitals.received(bytes);
+                }
                 let disposition = stack.handle_frame(wire, bytes, Arrival::Wire, now);
                 route(disposition, wire, 0, bytes, handover, stack);
                 named.wire.release(frame);

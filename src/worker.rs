@@ -27,6 +27,7 @@ use crate::syslog::Logger;
 use crate::transport::Token;
 use crate::transport::kernel::sockets::KernelListener;
 use crate::transport::mixed::MixedTransport;
+use crate::vitals::{Stage, Vitals};
 use crate::watch::Assignment;
 use crate::wires::Wires;
 
@@ -73,6 +74,10 @@ pub enum Command {
     SetFrontend(ProxyIndex, FrontendState),
     /// Forget what was greatest; `true`: and what was counted.
     ClearCounters(bool),
+    /// Be in this turn for so long: for those who try what is told of it.
+    Stall(Duration),
+    /// Panic, for the same.
+    Panic,
     /// Give memory back that nobody uses.
     Trim,
     /// Listen no more, and tell when the last connection has ended.
@@ -177,6 +182,7 @@ pub struct Worker<W> {
     rx_burst: usize,
     /// Without work it spins this long before it sleeps; `None`: for ever.
     spin: Option<Duration>,
+    vitals: Arc<Vitals>,
     /// Of turns that found work.
     turn_times: Latency,
     ending: Ending,
@@ -221,6 +227,8 @@ pub struct Parts<W> {
     pub handover: HandOver,
     /// Its line to the control thread.
     pub mailbox: Mailbox,
+    /// What others can see of it.
+    pub vitals: Arc<Vitals>,
     /// Frames taken from a wire in a turn.
     pub rx_burst: usize,
     /// Without work it spins this long before it sleeps; `None`: for ever.
@@ -235,8 +243,18 @@ pub fn rx_burst(global: &Global) -> usize {
 impl<W: Wire> Worker<W> {
     /// A worker made of these parts, at `now`.
     pub fn new(parts: Parts<W>, now: Instant) -> Self {
-        let Parts { number, core, wires, transport, proxies, handover, mailbox, rx_burst, spin } =
-            parts;
+        let Parts {
+            number,
+            core,
+            wires,
+            transport,
+            proxies,
+            handover,
+            mailbox,
+            vitals,
+            rx_burst,
+            spin,
+        } = parts;
         Worker {
             number,
             core,
@@ -249,6 +267,7 @@ impl<W: Wire> Worker<W> {
             turns: 0,
             rx_burst,
             spin,
+            vitals,
             turn_times: Latency::default(),
             ending: Ending::No,
         }
@@ -257,10 +276,15 @@ impl<W: Wire> Worker<W> {
     /// One turn. `now` was read once, just before.
     pub fn turn(&mut self, now: Instant) -> Turn {
         self.turns += 1;
+        self.vitals.begin(self.turns);
+        self.vitals.enter(Stage::Receive);
         self.wires.reclaim();
         let received = self.ingress(now);
+        self.vitals.enter(Stage::Wake);
         let woken = self.wake(now);
+        self.vitals.enter(Stage::Run);
         let ran = self.proxies.run(&mut self.transport, now);
+        self.vitals.enter(Stage::Transmit);
         let sent = self.egress(now);
         self.wires.flush();
         self.handover.flush();
@@ -283,6 +307,7 @@ impl<W: Wire> Worker<W> {
                 let _ = services.send(call);
             }
         }
+        self.vitals.enter(Stage::Command);
         let commanded = self.control(now);
         if self.is_done(now) {
             return Turn::Ended;
@@ -299,9 +324,9 @@ impl<W: Wire> Worker<W> {
     }
 
     fn ingress(&mut self, now: Instant) -> usize {
-        let Worker { wires, transport, handover, rx_burst, .. } = self;
+        let Worker { wires, transport, handover, rx_burst, vitals, .. } = self;
         let stack = &mut transport.wires.stack;
-        let own = wires.ingress(*rx_burst, stack, handover, now);
+        let own = wires.ingress(*rx_burst, stack, handover, vitals, now);
         own + wires.ingress_handed(*rx_burst, stack, handover, now)
     }
 
@@ -399,6 +424,8 @@ impl<W: Wire> Worker<W> {
                     self.turn_times = Latency::default();
                 }
             }
+            Command::Stall(time) => crate::clock::spin(time),
+            Command::Panic => panic!("an operator asked for it"),
             Command::Trim => _ = stack.trim(),
             Command::SoftStop => {
                 self.proxies.unlisten_all(&mut self.transport, now);
@@ -510,6 +537,7 @@ impl<W: Wire> Worker<W> {
         let mut idle_since: Option<Instant> = None;
         loop {
             let turn = self.turn(now);
+            self.vitals.enter(Stage::Rest);
             let before = now;
             now = clock.now();
             let spent = if turn == Turn::Busy { Spent::Busy } else { Spent::Spinning };

@@ -55,6 +55,8 @@ const COMMANDS: &[Command] = commands! {
     Admin ["add" "server"] "<bk>/<srv> <addr>[:<port>] ..." "add a server to a backend, in maintenance" reload::add_server;
     Operator ["clear" "acl"] "#<id>|<file>" "take all values of an acl away" acls::clear;
     Operator ["clear" "counters"] "[all]" "clear max statistics counters (or all counters)" clear_counters;
+    Admin ["debug" "dev" "loop"] "[<ms>]" "expert: have a worker loop for so long" inside::stall;
+    Admin ["debug" "dev" "panic"] "" "expert: have a worker panic" inside::panic;
     Operator ["del" "acl"] "#<id>|<file> <value>" "take a value of an acl away" acls::del;
     Admin ["del" "server"] "<bk>/<srv>" "take a server away that is in maintenance" reload::del_server;
     Admin ["disable" "agent"] "<bk>/<srv>" "disable agent checks" servers::disable_agent;
@@ -65,6 +67,7 @@ const COMMANDS: &[Command] = commands! {
     Admin ["enable" "frontend"] "<frontend>" "take connections of a frontend again" frontends::enable;
     Admin ["enable" "health"] "<bk>/<srv>" "enable health checks" servers::enable_health;
     Admin ["enable" "server"] "<bk>/<srv>" "take a server out of maintenance" servers::enable;
+    Admin ["expert-mode"] "[on|off]" "permit commands that are dangerous, in this session" expert_mode;
     User ["get" "weight"] "<bk>/<srv>" "report a server's current weight" servers::get_weight;
     User ["help"] "[<command>]" "list matching or all commands" help;
     User ["operator"] "" "lower the level of the current CLI session to operator" |call| lower(call, Level::Operator);
@@ -189,6 +192,15 @@ fn help(call: &mut Call<'_, '_>) -> Answer {
         pairs.clone().all(|(word, wanted)| word.starts_with(wanted))
     };
     Ok(usage("The following commands are valid at this level:", level, fits))
+}
+
+fn expert_mode(call: &mut Call<'_, '_>) -> Answer {
+    match call.argument(0) {
+        None if call.session.is_expert => return Ok("expert-mode is ON\n".into()),
+        None => return Ok("expert-mode is OFF\n".into()),
+        Some(word) => call.session.is_expert = word == "on",
+    }
+    Ok(String::new())
 }
 
 fn prompt(call: &mut Call<'_, '_>) -> Answer {

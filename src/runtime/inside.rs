@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
 
 use netstack::fib::{Fib, Ownership};
 use netstack::rss;
@@ -181,10 +182,12 @@ pub fn activity(call: &mut Call<'_, '_>) -> Answer {
 /// `show threads`
 pub fn threads(call: &mut Call<'_, '_>) -> Answer {
     let mut out = String::new();
-    for report in call.session.runtime.reports() {
+    let runtime = &*call.session.runtime;
+    for report in runtime.reports() {
+        let stuck = &runtime.vitals[report.worker].stuck;
         line!(
             out,
-            "  Thread {} : core={} act={} rq={} tasks={} idle_pct={:.1} turns={} busy_s={:.3}",
+            "  Thread {} : core={} act={} rq={} tasks={} idle_pct={:.1} turns={} busy_s={:.3} stuck={}",
             report.worker + 1,
             report.core,
             u8::from(report.idle_pct < 100.0),
@@ -193,9 +196,30 @@ pub fn threads(call: &mut Call<'_, '_>) -> Answer {
             report.idle_pct,
             report.turns,
             report.busy_seconds,
+            stuck.load(std::sync::atomic::Ordering::Relaxed),
         );
     }
     Ok(out)
+}
+
+/// `debug dev loop [<ms>]`: a worker is in one turn for so long.
+pub fn stall(call: &mut Call<'_, '_>) -> Answer {
+    let time = call.argument(0).and_then(|word| word.parse().ok()).unwrap_or(0);
+    to_worker(call, Command::Stall(Duration::from_millis(time)))
+}
+
+/// `debug dev panic`: a worker panics.
+pub fn panic(call: &mut Call<'_, '_>) -> Answer {
+    to_worker(call, Command::Panic)
+}
+
+/// The first worker obeys.
+fn to_worker(call: &Call<'_, '_>, command: Command) -> Answer {
+    if !call.session.is_expert {
+        return Err("This command is restricted to expert mode only.\n".into());
+    }
+    call.session.runtime.tell(0, command);
+    Ok(String::new())
 }
 
 /// `show tasks`

@@ -75,6 +75,8 @@ pub struct Session<'a> {
     pub severity: Severity,
     /// How long it may be silent.
     pub timeout: Duration,
+    /// It may try what is dangerous (`expert-mode on`).
+    pub is_expert: bool,
     /// It wants to go.
     pub is_over: bool,
 }
@@ -98,6 +100,7 @@ impl<'a> Session<'a> {
             is_interactive: false,
             severity: Severity::None,
             timeout,
+            is_expert: false,
             is_over: false,
         }
     }

@@ -28,6 +28,7 @@ mod rules;
 mod runtime;
 mod sockets;
 mod sources;
+mod stuck;
 mod tagged;
 mod traffic;
 mod wire;
@@ -195,6 +196,8 @@ const TESTS: &[(&str, Needs, fn())] = &[
     ("sources::ports_of_a_range", Any, sources::ports_of_a_range),
     ("sources::a_stated_mss", Any, sources::a_stated_mss),
     ("sources::silence_lasts", Xlb, sources::silence_lasts),
+    ("stuck::a_stuck_worker_is_told_of", Xlb, stuck::a_stuck_worker_is_told_of),
+    ("stuck::a_panic_names_the_last_packet", Xlb, stuck::a_panic_names_the_last_packet),
     ("crowd::fifteen_thousand_connections", Any, crowd::fifteen_thousand_connections),
 ];
 

@@ -112,6 +112,7 @@ impl Balancer {
                         logger: None,
                         services: None,
                     },
+                    vitals: Arc::new(xlb::vitals::Vitals::new(number, number)),
                     spin: Some(Duration::ZERO),
                     rx_burst: xlb::worker::rx_burst(&global),
                 },
