@@ -131,9 +131,10 @@ pub fn run(mut running: Running, mut signals: Signals, starter: &Starter) -> i32
         if readable[0] {
             for signal in signals.pending() {
                 match signal {
-                    SIGHUP => eprint!("{}", full_report(&running)),
+                    SIGHUP => log::plain(format_args!("{}", full_report(&running))),
                     SIGQUIT => {
-                        eprint!("{}", report::pools_only(&ask_reports(&running.commands)));
+                        let pools = report::pools_only(&ask_reports(&running.commands));
+                        log::plain(format_args!("{pools}"));
                         tell_all(&running, || Command::Trim);
                     }
                     SIGUSR1 => {
@@ -203,7 +204,7 @@ fn reload(running: &mut Running, starter: &Starter) -> Result<String, String> {
                 "the configuration was not taken: xlb goes on with the one it has"
             ));
             // A report has its own marks.
-            text.lines().for_each(|line| eprintln!("{line}"));
+            log::plain(format_args!("{text}"));
         }
     }
     starter.tell_manager("READY=1\n");
@@ -361,5 +362,5 @@ fn stop(running: Running, signal: i32) {
     // All lines are written first.
     logger.end();
     let _ = log_thread.join();
-    eprint!("{reports}");
+    log::plain(format_args!("{reports}"));
 }

@@ -4,6 +4,7 @@
 //! Never: from a worker's turn
 
 use std::fmt::Arguments;
+use std::io::Write;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Only what does not work is told (`quiet`).
@@ -15,7 +16,12 @@ pub fn be_quiet() {
 }
 
 fn line(severity: &str, text: Arguments<'_>) {
-    eprintln!("{severity:<11}({}) : {text}", std::process::id());
+    plain(format_args!("{severity:<11}({}) : {text}\n", std::process::id()));
+}
+
+/// A text as it is. Whoever read it may be gone: that is no reason to end.
+pub fn plain(text: Arguments<'_>) {
+    let _ = std::io::stderr().write_fmt(text);
 }
 
 /// Something to know.

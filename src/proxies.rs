@@ -20,6 +20,7 @@ use crate::edition::Editions;
 use crate::latency::Latencies;
 use crate::limit::Limit;
 use crate::listener::{Limits, Listener, ListenerState};
+use crate::log;
 use crate::sample::Entrance;
 use crate::shared::{FrontendState, News, Parting, Saying, Shared};
 use crate::stream::{
@@ -398,7 +399,8 @@ impl<T: Transport> Proxies<T> {
         if self.post.debug
             && let Some(Ends { local: Some(local), remote: Some(remote) }) = transport.ends(front)
         {
-            eprintln!("{:08x}:{}.accept from [{remote}] on [{local}]", short(id), proxy.name);
+            let (id, name) = (short(id), &proxy.name);
+            log::plain(format_args!("{id:08x}:{name}.accept from [{remote}] on [{local}]\n"));
         }
     }
 
@@ -662,7 +664,8 @@ impl<T: Transport> Proxies<T> {
         if self.post.debug {
             let backend = &self.editions.of(stream.edition)[stream.backend.0];
             let server = stream.server.map_or("<NOSRV>", |at| &backend.servers[at].name);
-            eprintln!("{:08x}:{}/{server}.closed {end}", short(id), backend.name);
+            let (id, name) = (short(id), &backend.name);
+            log::plain(format_args!("{id:08x}:{name}/{server}.closed {end}\n"));
         }
         self.editions.leave(stream.edition);
         let frontend = self.shared.frontend(stream.frontend);

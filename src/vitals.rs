@@ -10,6 +10,8 @@ use std::fmt::Write;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 
+use crate::log;
+
 /// Where a worker is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
@@ -144,10 +146,11 @@ pub fn tell_of_panics() {
     let usual = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |info| {
         usual(info);
-        eprintln!("xlb {} ({})", env!("CARGO_PKG_VERSION"), crate::version::RELEASE_DATE);
+        let version = env!("CARGO_PKG_VERSION");
+        log::plain(format_args!("xlb {version} ({})\n", crate::version::RELEASE_DATE));
         let own = OWN.try_with(|own| own.try_borrow().ok().and_then(|own| own.clone()));
         if let Ok(Some(own)) = own {
-            eprintln!("{}", own.in_words());
+            log::plain(format_args!("{}\n", own.in_words()));
         }
     }));
 }

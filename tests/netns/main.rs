@@ -197,6 +197,7 @@ const TESTS: &[(&str, Needs, fn())] = &[
     ("sources::a_stated_mss", Any, sources::a_stated_mss),
     ("sources::silence_lasts", Xlb, sources::silence_lasts),
     ("stuck::a_stuck_worker_is_told_of", Xlb, stuck::a_stuck_worker_is_told_of),
+    ("stuck::a_lost_stderr_ends_nothing", Xlb, stuck::a_lost_stderr_ends_nothing),
     ("stuck::a_panic_names_the_last_packet", Xlb, stuck::a_panic_names_the_last_packet),
     ("crowd::fifteen_thousand_connections", Any, crowd::fifteen_thousand_connections),
 ];

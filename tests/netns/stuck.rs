@@ -4,7 +4,10 @@
 //! Out:   sentences with the worker, its place and its last packet
 //! Never: takes the sentence for granted: the other worker has to go on meanwhile
 
-use crate::balancer::{Balancer, DEFAULTS};
+use std::io::{self, BufRead, BufReader};
+use std::process::Stdio;
+
+use crate::balancer::{Balancer, DEFAULTS, binary};
 use crate::lab::{LB, Lab, PATIENCE, SRV1, address, wait_until};
 use crate::runtime::{Operator, name_of_next, naming_echo};
 
@@ -73,4 +76,26 @@ pub fn a_panic_names_the_last_packet() {
     let packet = place.split(" bytes: ").nth(1).expect("a packet").replace(' ', "");
     assert!(["0800", "86dd", "0806"].contains(&&packet[24..28]), "{packet}");
     balancer.kill();
+}
+
+/// Whoever read what it says has gone: it serves on.
+pub fn a_lost_stderr_ends_nothing() {
+    let lab = Lab::up();
+    let operator = Operator::of(&lab);
+    let _server = naming_echo(&lab, SRV1, 9001, "a");
+    let file = lab.file("test.cfg", &config(&operator));
+    let mut command = lab.lb.command(&binary());
+    command.args(["--cores", "0-1", "--interface", "eth0", "-c", &file]);
+    let mut xlb = command.stderr(Stdio::piped()).spawn().expect("it can be started");
+    let lines = BufReader::new(xlb.stderr.take().expect("a pipe")).lines();
+    let is_ready = |line: io::Result<String>| line.is_ok_and(|line| line.contains("xlb is ready"));
+    assert!(lines.into_iter().any(is_ready), "it has ended");
+    // Nobody reads any more.
+    operator.order("disable server app/s1");
+    operator.order("enable server app/s1");
+    operator.ask("reload");
+    assert!(xlb.try_wait().expect("it is a child").is_none(), "it has ended");
+    assert_eq!(name_of_next(&lab, 8000), "a");
+    let _ = xlb.kill();
+    let _ = xlb.wait();
 }
